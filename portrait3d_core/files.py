@@ -1,0 +1,114 @@
+"""Reading and writing files so that nothing is ever left half-written."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from torch import Tensor
+
+from .errors import ModelFormatError, OutputError, Portrait3DError
+
+MAX_HEADER_BYTES = 100 * 1024 * 1024
+"""Largest accepted safetensors header, as in the reference implementation."""
+
+
+@contextmanager
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; on success it replaces ``path`` in one step, on failure it is removed.
+
+    Raises:
+        OutputError: the folder cannot be created or written to, or the disk is full.
+    """
+    target = Path(path)
+    temporary: Path | None = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent)
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        with temporary.open("rb+") as stream:
+            os.fsync(stream.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        os.replace(temporary, target)
+    except OSError as error:
+        raise OutputError(
+            f"Cannot write {target} ({error.strerror or error})",
+            expected="a folder that exists or can be created, with write permission and free space",
+            fix="choose another output folder or free some space",
+        ) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def write_safetensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: str | os.PathLike[str]) -> None:
+    """Write tensors (moved to the CPU, made contiguous) and string metadata atomically. Raises OutputError."""
+    from safetensors.torch import save_file
+
+    plain = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
+    with atomic_write(path) as temporary:
+        save_file(plain, temporary, metadata=dict(metadata))
+
+
+def read_safetensors(
+    path: str | os.PathLike[str], error: type[Portrait3DError] = ModelFormatError
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read a safetensors file into CPU tensors and its string metadata.
+
+    Raises:
+        ``error``: the file is missing, empty, truncated, or no safetensors file at all.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    source = Path(path)
+    if not source.is_file():
+        raise error(f"There is no file {source}", fix="check the path")
+    _check_header(source, error)
+    try:
+        with safe_open(source, framework="pt", device="cpu") as reader:
+            metadata = reader.metadata() or {}
+            return {name: reader.get_tensor(name) for name in reader.keys()}, metadata  # noqa: SIM118 (not a dict)
+    except (SafetensorError, ValueError, KeyError, OSError) as cause:
+        raise error(
+            f"{source.name} cannot be read as a safetensors file ({cause})",
+            expected="a complete .safetensors file",
+            fix="download or save the file again; it may be truncated",
+        ) from cause
+
+
+def _check_header(source: Path, error: type[Portrait3DError]) -> None:
+    """Refuse files whose first bytes cannot be a safetensors header, before anything is allocated for them."""
+    size = source.stat().st_size
+    with source.open("rb") as stream:
+        head = stream.read(9)
+    length = struct.unpack("<Q", head[:8])[0] if len(head) == 9 else 0
+    if len(head) < 9 or head[8:9] != b"{" or length > min(size - 8, MAX_HEADER_BYTES):
+        raise error(
+            f"{source.name} ({size} bytes) is not a complete safetensors file",
+            expected="a .safetensors file",
+            fix="choose another file, or download this one again if it may be truncated",
+        )
+
+
+def read_json_metadata(metadata: Mapping[str, str], key: str, source: str, error: type[Portrait3DError]) -> dict:
+    """The JSON object stored under ``key`` of safetensors metadata. Raises ``error`` when absent or malformed."""
+    try:
+        value = json.loads(metadata[key])
+    except (KeyError, ValueError, RecursionError) as cause:
+        raise error(
+            f"{source} has no readable '{key}' entry in its metadata",
+            expected=f"a file written by this project, with a JSON object under '{key}'",
+            fix="choose another file",
+        ) from cause
+    if not isinstance(value, dict):
+        raise error(f"The '{key}' entry of {source} is a {type(value).__name__}", expected="a JSON object")
+    return value

@@ -1,0 +1,83 @@
+"""Sizes of a generator. The defaults are the published 512-pixel pyramid model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..errors import SettingsError
+from ..portrait import Scene
+from .blocks import latent_count
+from .superresolution import SuperResolutionConfig
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """Everything needed to construct a :class:`~.generator.Generator`.
+
+    z_dim, w_dim:            lengths of the random code and of a latent.
+    label_dim, pose_dim:     entries of the camera label and of the body pose, concatenated for the mapping network.
+    label_scale:             factor on the whole label (the published models use 1).
+    mapping_layers:          fully connected layers after the label embedding.
+    plane_resolution:        last 2D block; the finest tri-grid level is twice that.
+    features, depth:         C features and D slices per tri-grid plane.
+    decode_channels:         F colour features per point.
+    decoder_hidden:          width of the decoder's hidden layer.
+    decoder_lr_multiplier:   equalised-learning-rate multiplier of the decoder's layers.
+    background_resolution, background_channel_base, background_channel_max: sizes of the background network.
+    superresolution:         None for a generator that shows its raw render.
+    neural_resolution:       render size the generator was trained with, pixels.
+    box_size:                side of the tri-grid box in metres.
+    scene:                   crop, ray limits and default camera of its portraits.
+    """
+
+    z_dim: int = 512
+    w_dim: int = 512
+    label_dim: int = 25
+    pose_dim: int = 6
+    label_scale: float = 1.0
+    mapping_layers: int = 2
+    plane_resolution: int = 256
+    features: int = 12
+    depth: int = 3
+    decode_channels: int = 32
+    decoder_hidden: int = 32
+    decoder_lr_multiplier: float = 1.0
+    background_resolution: int = 128
+    background_channel_base: int = 32768
+    background_channel_max: int = 512
+    superresolution: SuperResolutionConfig | None = SuperResolutionConfig()
+    neural_resolution: int = 128
+    box_size: float = 0.7
+    scene: Scene = Scene()
+
+    def __post_init__(self) -> None:
+        for name in ("plane_resolution", "background_resolution"):
+            size = getattr(self, name)
+            if size < 4 or size & (size - 1):
+                raise SettingsError(f"{name} is {size}", expected="a power of two, at least 4", fix="choose 64")
+
+    @property
+    def num_ws(self) -> int:
+        """Latents per identity."""
+        return latent_count(self.plane_resolution)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-able dictionary; inverse of :meth:`from_json`."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(values: Mapping[str, Any]) -> GeneratorConfig:
+        """Inverse of :meth:`to_json`. Raises TypeError on unknown names."""
+        fields = dict(values)
+        scene = dict(fields.pop("scene", {}))
+        scene["pivot"] = tuple(scene.get("pivot", Scene().pivot))
+        upsampler = fields.pop("superresolution", None)
+        if upsampler is not None:
+            upsampler = SuperResolutionConfig(upsampler["input_resolution"], tuple(upsampler["channels"]))
+        return GeneratorConfig(**fields, superresolution=upsampler, scene=Scene(**scene))
+
+
+OFFICIAL_512 = GeneratorConfig()
+"""The published 3DPortraitGAN-pyramid at 512 pixels."""

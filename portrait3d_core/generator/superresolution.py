@@ -1,0 +1,143 @@
+"""Super-resolution: the rendered feature image to a picture four times its size.
+
+Two skip blocks, all modulated by the last latent. :class:`SuperResolution` is the module folded for given latents:
+plain values that a portrait carries, so it upsamples without the generator.
+
+Differs from the paper: the original runs these blocks in half precision on CUDA; here they run in float32
+(with the same clamp at 256), so CPU and GPU agree.
+Source: docs/method.md, section "Super-resolution".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .layers import SynthesisLayer, ToRGB, activate, convolve, fold, resample_filter, upsample
+
+CLAMP = 256.0
+
+
+@dataclass(frozen=True)
+class SuperResolutionConfig:
+    """Sizes of the super-resolution module.
+
+    input_resolution: features and rgb are resized to this first; the output is four times larger.
+    channels:         activations of the two blocks.
+    """
+
+    input_resolution: int = 128
+    channels: tuple[int, int] = (256, 128)
+
+
+@dataclass(frozen=True)
+class FoldedBlock:
+    """One block's weights for N latents: up-convolution, convolution and toRGB.
+
+    conv0_weight [N, O, I, 3, 3], conv1_weight [N, O, O, 3, 3], torgb_weight [N, 3, O, 1, 1]; biases [O], [O], [3].
+    """
+
+    conv0_weight: Tensor
+    conv0_bias: Tensor
+    conv1_weight: Tensor
+    conv1_bias: Tensor
+    torgb_weight: Tensor
+    torgb_bias: Tensor
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> FoldedBlock:
+        """The same block with ``change`` applied to every tensor."""
+        return FoldedBlock(*map(change, vars(self).values()))
+
+
+@dataclass(frozen=True)
+class SuperResolution:
+    """The super-resolution module for N fixed latents."""
+
+    block0: FoldedBlock
+    block1: FoldedBlock
+    input_resolution: int
+
+    @property
+    def output_resolution(self) -> int:
+        """Size of the upsampled picture in pixels."""
+        return 4 * self.input_resolution
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> SuperResolution:
+        """The same values with ``change`` applied to every tensor."""
+        return replace(self, block0=self.block0.map(change), block1=self.block1.map(change))
+
+    def state(self) -> dict[str, Tensor]:
+        """Flat ``{"block0.conv0_weight": ...}`` for a file."""
+        blocks = {"block0": self.block0, "block1": self.block1}
+        return {f"{name}.{key}": tensor for name, block in blocks.items() for key, tensor in vars(block).items()}
+
+    def meta(self) -> dict[str, Any]:
+        """The JSON-able rest of the value, next to :meth:`state`."""
+        return {"input_resolution": self.input_resolution}
+
+    @staticmethod
+    def from_state(state: Mapping[str, Tensor], meta: Mapping[str, Any]) -> SuperResolution:
+        """Inverse of :meth:`state` and :meth:`meta`. Raises KeyError when a tensor is missing."""
+        names = [item.name for item in fields(FoldedBlock)]
+        block0, block1 = (FoldedBlock(*(state[f"{block}.{name}"] for name in names)) for block in ("block0", "block1"))
+        return SuperResolution(block0, block1, int(meta["input_resolution"]))
+
+
+def super_resolve(superresolution: SuperResolution, rgb: Tensor, features: Tensor) -> Tensor:
+    """rgb [B, 3, n, n] and features [B, F, n, n] (background included) -> [B, 3, 4r, 4r], r = input resolution.
+
+    B equals N, or N is 1 and serves all B images. Output about -1..1, not clamped. Differentiable.
+    """
+    size = (superresolution.input_resolution,) * 2
+    if rgb.shape[-2:] != size:
+        rgb, features = (F.interpolate(x, size, mode="bilinear", antialias=True) for x in (rgb, features))
+    x = features
+    for block in (superresolution.block0, superresolution.block1):
+        x = activate(_convolve_shared(x, block.conv0_weight, up=True), block.conv0_bias, clamp=CLAMP)
+        x = activate(_convolve_shared(x, block.conv1_weight), block.conv1_bias, clamp=CLAMP)
+        skip = _convolve_shared(x, block.torgb_weight) + block.torgb_bias[:, None, None]
+        rgb = upsample(rgb) + skip.clamp(-CLAMP, CLAMP)
+    return rgb
+
+
+def _convolve_shared(x: Tensor, weight: Tensor, *, up: bool = False) -> Tensor:
+    """:func:`~.layers.convolve`, also for a batch of images that share one folded weight."""
+    return convolve(x, weight.expand(len(x), -1, -1, -1, -1), up=up)
+
+
+class SuperResolutionBlock(nn.Module):
+    """Weights of one block; ``resolution`` is its output's."""
+
+    resample_filter: Tensor
+
+    def __init__(self, inputs: int, outputs: int, w_dim: int, resolution: int) -> None:
+        super().__init__()
+        self.conv0 = SynthesisLayer(inputs, outputs, w_dim, resolution)
+        self.conv1 = SynthesisLayer(outputs, outputs, w_dim, resolution)
+        self.torgb = ToRGB(outputs, 3, w_dim)
+        self.register_buffer("resample_filter", resample_filter())
+
+    def folded(self, w: Tensor) -> FoldedBlock:
+        """The block for latents w [N, w_dim]."""
+        conv0, conv1, torgb = self.conv0, self.conv1, self.torgb
+        weights = (fold(layer.weight, layer.affine(w)) for layer in (conv0, conv1))
+        return FoldedBlock(next(weights), conv0.bias, next(weights), conv1.bias, torgb.folded(w), torgb.bias)
+
+
+class SuperResolutionModule(nn.Module):
+    """Weights of the super-resolution network; noise buffers exist for the state dict but are never added."""
+
+    def __init__(self, config: SuperResolutionConfig, features: int, w_dim: int) -> None:
+        super().__init__()
+        self.config = config
+        first, second = config.channels
+        self.block0 = SuperResolutionBlock(features, first, w_dim, 2 * config.input_resolution)
+        self.block1 = SuperResolutionBlock(first, second, w_dim, 4 * config.input_resolution)
+
+    def folded(self, w: Tensor) -> SuperResolution:
+        """The network for latents w [N, w_dim]."""
+        return SuperResolution(self.block0.folded(w), self.block1.folded(w), self.config.input_resolution)

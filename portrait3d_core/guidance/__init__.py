@@ -1,0 +1,1 @@
+"""Critics, distillation losses, schedules and prompts."""

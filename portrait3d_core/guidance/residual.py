@@ -1,0 +1,132 @@
+"""From renders to the gradient that a loss form puts on them.
+
+The residual can be taken in two spaces:
+
+* "latent" (paper): 0.5 |z - target|^2 between latents; the gradient runs back through the image encoder.
+* "image": the target is decoded and 0.5 |x - target|^2 is taken between images. Needs no encoder gradient, keeps
+  colours inside -1..1, and is robust for forms whose target is a clean image.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ..errors import SettingsError
+from .critic import Critic, Prompt
+from .losses import LOSS_FORMS, Evidence, LossName, Reference, WeightName, residual_weight
+from .sampling import predict_under, resize_images
+
+ResidualSpace = Literal["latent", "image"]
+
+
+@dataclass(frozen=True)
+class Guide:
+    """A critic that has been told what to look for.
+
+    ``source_prompt`` describes the start portrait; only the form "reference_delta" needs it.
+    """
+
+    critic: Critic
+    prompt: Prompt
+    source_prompt: Prompt | None = None
+    loss: LossName = "sds"
+    space: ResidualSpace = "latent"
+    weight: WeightName = "paper"
+
+    def __post_init__(self) -> None:
+        if self.loss == "reference_delta" and self.source_prompt is None:
+            raise SettingsError(
+                "The loss form 'reference_delta' has no description of the start portrait",
+                expected="a source prompt",
+                fix="describe the portrait as it is now in the source prompt, or choose another loss form",
+            )
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What changes from step to step: the time, the guidance scale, and the source of this step's noise."""
+
+    t: float
+    guidance_scale: float
+    generator: torch.Generator
+
+
+@dataclass(frozen=True)
+class SeenViews:
+    """What the critic looks at. images: [B, 3, r, r] about -1..1.  yaw_deg: [B].
+
+    ``start``: the start portrait's renders from the same cameras [B, 3, r, r]; only "reference_delta" needs them.
+    """
+
+    images: Tensor
+    yaw_deg: Tensor
+    start: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class ImageGradient:
+    """gradient: [B, 3, r, r] of the loss with respect to the images.  loss: half the mean squared residual."""
+
+    gradient: Tensor
+    loss: float
+
+
+def image_gradient(guide: Guide, views: SeenViews, moment: Moment) -> ImageGradient:
+    """Gradient on the images of ``loss = 0.5 sum((z - target)^2) / B`` (paper), in image space with x in place of z.
+
+    Computes on the critic's device; the gradient comes back to the device of ``views``.
+
+    Differs from the paper: images are not clamped to -1..1 before encoding, so that over-range colours can come
+    back, and the encoder's mean is used instead of a sample of its posterior.
+    """
+    critic = guide.critic
+    start = None if views.start is None else _as_seen(critic, views.start.detach())
+    start_latents = None if start is None else critic.encode(start).detach()
+    with torch.enable_grad():
+        leaf = views.images.detach().requires_grad_()
+        images = _as_seen(critic, leaf)
+        with torch.set_grad_enabled(guide.space == "latent"):
+            latents = critic.encode(images)
+        target = _target_latents(guide, latents.detach(), start_latents, views.yaw_deg, moment)
+        if guide.space == "latent":
+            residual = latents - target
+        else:
+            residual = images - _target_images(critic, target, start, start_latents)
+        (gradient,) = torch.autograd.grad(0.5 * residual.square().sum() / len(images), leaf)
+    return ImageGradient(gradient, 0.5 * float(residual.detach().square().mean()))
+
+
+def _as_seen(critic: Critic, images: Tensor) -> Tensor:
+    """Images on the critic's device at its native resolution, differentiable."""
+    return resize_images(images.to(critic.device), critic.native_resolution)
+
+
+@torch.no_grad()
+def _target_latents(guide: Guide, latents: Tensor, start_latents: Tensor | None, yaw_deg: Tensor, moment: Moment) -> Tensor:
+    """Where the loss form wants the latents [B, C, h, w] to go, with the residual's weight applied."""
+    critic, scale = guide.critic, moment.guidance_scale
+    reference = None
+    if guide.loss == "reference_delta" and start_latents is not None:
+        reference = Reference(start_latents, predict_under(critic, guide.source_prompt, yaw_deg, scale))
+    noise = torch.randn(latents.shape, generator=moment.generator).to(latents)
+    predict = predict_under(critic, guide.prompt, yaw_deg, scale)
+    evidence = Evidence(latents, noise, moment.t, scale, critic.signal_noise, predict, reference)
+    target = LOSS_FORMS[guide.loss](evidence)
+    return latents + residual_weight(guide.weight, *critic.signal_noise(moment.t)) * (target - latents)
+
+
+@torch.no_grad()
+def _target_images(critic: Critic, target: Tensor, start: Tensor | None, start_latents: Tensor | None) -> Tensor:
+    """The decoded target [B, 3, H, W] in -1..1.
+
+    With a start render, the error that encoding and decoding make on it is taken out, so that an unchanged portrait
+    is its own target to the last pixel.
+    """
+    images = critic.decode(target)
+    if start is not None and start_latents is not None:
+        images = images + (start - critic.decode(start_latents))
+    return images.clamp(-1, 1)

@@ -1,0 +1,146 @@
+"""The portrait: the one self-contained value that every stage takes and returns.
+
+A portrait renders without the generator that made it. Its file format is one ``.safetensors``
+whose metadata carries a versioned JSON header (:mod:`portrait3d_core.portrait_file`).
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import __version__
+from .cameras import FOCAL_ALIGNED, PIVOT, RADIUS
+from .generator.superresolution import SuperResolution
+from .rendering.decoder import Decoder
+from .rendering.trigrid import TriGrid
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Constants of the space a portrait lives in (metres).
+
+    ``crop``: samples with |x| or |z| beyond it are empty (0.4 of the box side in the paper).
+    ``ray_start``, ``ray_end``: distances along a ray between which the scene is marched.
+    """
+
+    crop: float = 0.28
+    ray_start: float = 2.35
+    ray_end: float = 3.12
+    radius: float = RADIUS
+    pivot: tuple[float, float, float] = PIVOT
+    focal: float = FOCAL_ALIGNED
+
+
+@dataclass(frozen=True)
+class ToRGB:
+    """Features to colour, with the latent's modulation already folded in.
+
+    weight: [N, 3, F], bias: [3]; output range about -1..1.
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """features: [N, F, ...] -> [N, 3, ...]; with N = 1 weights any batch of features is accepted."""
+        flat = features.flatten(2)
+        return (self.weight @ flat + self.bias[:, None]).unflatten(2, features.shape[2:])
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """What one stage did to a portrait: its name, its settings and anything worth noting (seed, prompt, steps)."""
+
+    stage: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+
+def current_versions() -> dict[str, str]:
+    """Versions that influence a result."""
+    return {"portrait3d": __version__, "torch": torch.__version__, "python": platform.python_version()}
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a portrait comes from: the generator's name, every stage it went through, and the software versions."""
+
+    generator: str = ""
+    history: tuple[StageRecord, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=current_versions)
+
+
+def settings_dict(settings: Any) -> dict[str, Any]:
+    """A settings dataclass, a mapping or None as a plain dictionary."""
+    if is_dataclass(settings) and not isinstance(settings, type):
+        return asdict(settings)
+    return dict(settings) if isinstance(settings, Mapping) else {}
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """A 3D head as values. N is the number of identities: 1 everywhere a user looks, more only while training.
+
+    trigrid:         pyramid levels {R: [N, 3, C*D, R, R]}
+    decoder:         features to (sigma, colour features), shared by all identities
+    to_rgb:          colour features to rgb
+    background:      [N, F, h, w] feature image shown behind the head, or None
+    superresolution: upsampler with this identity's latent folded in, or None
+    w_plus:          [N, num_ws, w_dim] the latent the portrait was synthesised from, or None
+    """
+
+    trigrid: TriGrid
+    decoder: Decoder
+    to_rgb: ToRGB
+    background: Tensor | None = None
+    superresolution: SuperResolution | None = None
+    w_plus: Tensor | None = None
+    scene: Scene = Scene()
+    provenance: Provenance = Provenance()
+
+    @property
+    def device(self) -> torch.device:
+        return self.to_rgb.weight.device
+
+    def __len__(self) -> int:
+        return self.to_rgb.weight.shape[0]
+
+    def with_levels(self, levels: Mapping[int, Tensor]) -> Portrait:
+        """The same portrait with other tri-grid levels {R: [N, 3, C*D, R, R]}."""
+        return replace(self, trigrid=replace(self.trigrid, levels=dict(sorted(levels.items()))))
+
+    def with_stage(self, stage: str, settings: Any = None, **notes: Any) -> Portrait:
+        """The same portrait with one more entry in its history. ``settings`` is a dataclass or a mapping."""
+        record = StageRecord(stage, settings_dict(settings), notes)
+        return replace(self, provenance=replace(self.provenance, history=(*self.provenance.history, record)))
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Portrait:
+        """The same portrait with ``change`` applied to every tensor."""
+        sr, background, w_plus = self.superresolution, self.background, self.w_plus
+        return replace(
+            self,
+            trigrid=self.trigrid.map(change),
+            decoder=self.decoder.map(change),
+            to_rgb=ToRGB(change(self.to_rgb.weight), change(self.to_rgb.bias)),
+            background=None if background is None else change(background),
+            superresolution=None if sr is None else sr.map(change),
+            w_plus=None if w_plus is None else change(w_plus),
+        )
+
+    def to(self, *args: Any, **kwargs: Any) -> Portrait:
+        """The same portrait on another device or dtype (arguments of ``Tensor.to``)."""
+        return self.map(lambda tensor: tensor.to(*args, **kwargs))
+
+    def detach(self) -> Portrait:
+        """The same values cut from any autograd graph."""
+        return self.map(Tensor.detach)
+
+    def clone(self) -> Portrait:
+        """A copy that shares no memory and no graph, usable by autograd even when made under inference mode."""
+        return self.map(lambda tensor: tensor.detach().clone())

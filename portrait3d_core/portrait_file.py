@@ -1,0 +1,130 @@
+"""Portrait files: one ``.safetensors`` with a versioned JSON header under the metadata key ``portrait3d``.
+
+Tensor names: ``trigrid.{R}``, ``decoder.*``, ``to_rgb.*``, ``background``, ``superresolution.*``, ``w_plus``.
+A reader accepts every format version up to :data:`FORMAT_VERSION`; a newer one is refused with advice to update.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .errors import PortraitFormatError
+from .files import read_json_metadata, read_safetensors, write_safetensors
+from .generator.superresolution import SuperResolution
+from .portrait import Portrait, Provenance, Scene, StageRecord, ToRGB
+from .rendering.decoder import Decoder
+from .rendering.trigrid import TriGrid
+
+FORMAT_VERSION = 1
+METADATA_KEY = "portrait3d"
+_DECODER_FIELDS = tuple(f.name for f in fields(Decoder))
+
+
+def save_portrait(portrait: Portrait, path: str | os.PathLike[str], *, half: bool = False) -> None:
+    """Write a portrait atomically.
+
+    ``half`` stores every tensor as float16 (half the size; colours move by less than one 8-bit step).
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    sr = portrait.superresolution
+    tensors: dict[str, Tensor] = {f"trigrid.{r}": level for r, level in portrait.trigrid.levels.items()}
+    tensors |= {f"decoder.{name}": getattr(portrait.decoder, name) for name in _DECODER_FIELDS}
+    tensors |= {"to_rgb.weight": portrait.to_rgb.weight, "to_rgb.bias": portrait.to_rgb.bias}
+    if portrait.background is not None:
+        tensors["background"] = portrait.background
+    if portrait.w_plus is not None:
+        tensors["w_plus"] = portrait.w_plus
+    if sr is not None:
+        tensors |= {f"superresolution.{name}": tensor for name, tensor in sr.state().items()}
+    if half:
+        tensors = {name: tensor.half() for name, tensor in tensors.items()}
+    header = {
+        "format_version": FORMAT_VERSION,
+        "trigrid": {"box_size": portrait.trigrid.box_size, "depth": portrait.trigrid.depth},
+        "superresolution": None if sr is None else sr.meta(),
+        "scene": asdict(portrait.scene),
+        "provenance": asdict(portrait.provenance),
+    }
+    write_safetensors(tensors, {METADATA_KEY: json.dumps(header, default=str)}, path)
+
+
+def load_portrait(path: str | os.PathLike[str]) -> Portrait:
+    """Read a portrait as float32 CPU tensors.
+
+    Raises:
+        PortraitFormatError: not a portrait, damaged, or written by a newer format version.
+    """
+    tensors, metadata = read_safetensors(path, PortraitFormatError)
+    name = Path(path).name
+    header = read_json_metadata(metadata, METADATA_KEY, name, PortraitFormatError)
+    version = header.get("format_version")
+    if not isinstance(version, int) or not 1 <= version <= FORMAT_VERSION:
+        raise PortraitFormatError(
+            f"{name} has portrait format version {version!r}",
+            expected=f"a version from 1 to {FORMAT_VERSION}",
+            fix="update ComfyUI-Portrait3D, or save the portrait again with this version",
+        )
+    try:
+        return _assemble({key: tensor.float() for key, tensor in tensors.items()}, header)
+    except (KeyError, TypeError, ValueError, AttributeError) as cause:
+        raise PortraitFormatError(
+            f"{name} has a portrait header but its contents do not fit it ({cause})",
+            expected="the tensors and fields listed in docs/method.md, 'Files'",
+            fix="save the portrait again; this file is damaged",
+        ) from cause
+
+
+def _assemble(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> Portrait:
+    def group(prefix: str) -> dict[str, Tensor]:
+        return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+    levels = {int(r): level for r, level in group("trigrid.").items()}
+    grid, decoder = header["trigrid"], group("decoder.")
+    _check_levels(levels, int(grid["depth"]), decoder["hidden_weight"])
+    sr_meta = header.get("superresolution")
+    return Portrait(
+        trigrid=TriGrid(dict(sorted(levels.items())), box_size=float(grid["box_size"]), depth=int(grid["depth"])),
+        decoder=Decoder(**decoder),
+        to_rgb=ToRGB(tensors["to_rgb.weight"], tensors["to_rgb.bias"]),
+        background=tensors.get("background"),
+        superresolution=None if sr_meta is None else SuperResolution.from_state(group("superresolution."), sr_meta),
+        w_plus=tensors.get("w_plus"),
+        scene=_scene(header["scene"]),
+        provenance=_provenance(header["provenance"]),
+    )
+
+
+def _check_levels(levels: Mapping[int, Tensor], depth: int, hidden_weight: Tensor) -> None:
+    """Raise ValueError unless every level is [N, 3, C*D, R, R] with the decoder's C and its own R."""
+    if not levels:
+        raise ValueError("no tri-grid levels")
+    channels = hidden_weight.shape[1] * depth
+    for r, level in levels.items():
+        if level.ndim != 5 or level.shape[1:] != (3, channels, r, r):
+            raise ValueError(f"tri-grid level {r} has shape {list(level.shape)}, not [N, 3, {channels}, {r}, {r}]")
+        if not torch.isfinite(level).all():
+            raise ValueError(f"tri-grid level {r} holds NaN or infinite values")
+
+
+def _scene(values: Mapping[str, Any]) -> Scene:
+    known = {f.name for f in fields(Scene)}
+    numbers = {key: float(value) for key, value in values.items() if key in known and key != "pivot"}
+    x, y, z = values["pivot"]
+    return Scene(**numbers, pivot=(float(x), float(y), float(z)))
+
+
+def _provenance(values: Mapping[str, Any]) -> Provenance:
+    history = tuple(
+        StageRecord(str(item["stage"]), dict(item["settings"]), dict(item["notes"])) for item in values["history"]
+    )
+    return Provenance(str(values["generator"]), history, {str(k): str(v) for k, v in values["versions"].items()})

@@ -1,0 +1,137 @@
+"""Marching rays through one identity's field.
+
+Every ray gets a *proposal* (where along the ray is something?) and is then *marched* over the proposed samples.
+Samples outside the crop column and rays that miss it contribute nothing and are never evaluated. The decoder's outputs
+are linear in its hidden layer, so the hidden activations are composited and decoded once per ray.
+Source: docs/method.md, section "Volume rendering".
+
+Differs from the paper: the original keeps the first pass's samples for the final march; here the first pass computes
+densities only, without gradient, and the final march evaluates all its samples once. The numbers are the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from .compositing import EMPTY_LOGIT, expected_depth, interval_weights, sample_weights
+from .decoder import Decoder, decode_hidden, hidden_to_colour, hidden_to_sigma
+from .field import density
+from .normals import surface_normals
+from .rays import crosses_column
+from .sampling import even_quantiles, importance_depths, middle_offsets, stratified_depths
+from .settings import RenderSettings
+from .trigrid import TriGrid, merge_levels, merging_pays, sample_trigrid
+
+
+@dataclass(frozen=True)
+class Rays:
+    """A flat list of rays: origins, directions [R, 3]; offsets [R, S] and quantiles [R, S_fine], or None."""
+
+    origins: Tensor
+    directions: Tensor
+    offsets: Tensor | None
+    quantiles: Tensor | None
+
+    def __getitem__(self, index: slice | Tensor) -> Rays:
+        noise = (None if part is None else part[index] for part in (self.offsets, self.quantiles))
+        return Rays(self.origins[index], self.directions[index], *noise)
+
+    def points(self, depths: Tensor) -> Tensor:
+        """[R, S, 3] world points at ``depths`` [R, S]."""
+        return self.origins[:, None] + depths[..., None] * self.directions[:, None]
+
+
+@dataclass(frozen=True)
+class Field:
+    """One identity's density and colour, cropped to ``|x|, |z| <= crop``."""
+
+    trigrid: TriGrid
+    decoder: Decoder
+    crop: float
+
+    def inside(self, points: Tensor) -> Tensor:
+        """[...] bool for points [..., 3]."""
+        return (points[..., 0].abs() <= self.crop) & (points[..., 2].abs() <= self.crop)
+
+
+class Marched(NamedTuple):
+    """What R rays show: features [R, F], opacity [R, 1], depth [R, 1] metres, normal [R, 3], or [R, 0] if not asked."""
+
+    features: Tensor
+    opacity: Tensor
+    depth: Tensor
+    normal: Tensor
+
+
+def march_rays(
+    field: Field, rays: Rays, settings: RenderSettings, normals: bool, on_chunk: Callable[[], None] | None
+) -> Marched:
+    """All rays, chunk by chunk. With gradients and more than one chunk, chunks are recomputed in the backward pass."""
+    with torch.no_grad():
+        hits = crosses_column(rays.origins, rays.directions, settings.ray_start, settings.depth_limit, field.crop)
+        hits = hits.nonzero()[:, 0]
+    fills = (0.0, 0.0, settings.depth_limit, 0.0)
+    widths = (len(field.decoder.out_bias) - 1, 1, 1, 3 if normals else 0)
+    empty = Marched(
+        *(rays.origins.new_full((len(rays.origins), width), fill) for width, fill in zip(widths, fills, strict=True))
+    )
+    if len(hits) == 0:
+        return empty
+    if merging_pays(field.trigrid, len(hits) * (settings.coarse_samples + settings.fine_samples)):
+        field = replace(field, trigrid=merge_levels(field.trigrid))
+    parts = []
+    chunks = hits.split(settings.rays_per_chunk)
+    for chunk in chunks:
+        part = rays[chunk]
+        depths = propose(field, part, settings)
+        if torch.is_grad_enabled() and len(chunks) > 1:
+            marched = checkpoint(march, field, part, depths, settings, normals, use_reentrant=False, preserve_rng_state=False)
+        else:
+            marched = march(field, part, depths, settings, normals)
+        parts.append(marched)
+        if on_chunk is not None:
+            on_chunk()
+    found = (torch.cat(part) for part in zip(*parts, strict=True))
+    return Marched(*(base.index_copy(0, hits, values) for base, values in zip(empty, found, strict=True)))
+
+
+@torch.no_grad()
+def propose(field: Field, rays: Rays, settings: RenderSettings) -> Tensor:
+    """Ascending distances [R, S] to march over (docs/method.md, "Importance samples"). Density only, no gradient."""
+    count = len(rays.origins)
+    offsets = middle_offsets(count, settings.coarse_samples, rays.origins) if rays.offsets is None else rays.offsets
+    coarse = stratified_depths(settings.ray_start, settings.ray_end, offsets)
+    points = rays.points(coarse)
+    inside = field.inside(points)
+    sigma = torch.full_like(coarse, EMPTY_LOGIT)
+    sigma[inside] = density(field.trigrid, field.decoder, points[inside])
+    quantiles = even_quantiles(count, settings.fine_samples, coarse) if rays.quantiles is None else rays.quantiles
+    fine = importance_depths(coarse, interval_weights(sigma, coarse), quantiles)
+    samples = torch.cat([coarse, fine], dim=1) if settings.march == "paper" else fine
+    return samples.sort(dim=1).values
+
+
+def march(field: Field, rays: Rays, depths: Tensor, settings: RenderSettings, normals: bool) -> Marched:
+    """Composite each ray over its samples at ``depths`` [R, S]: its own part of the result."""
+    points = rays.points(depths)
+    with torch.no_grad():
+        ray, sample = field.inside(points).nonzero(as_tuple=True)
+    hidden = decode_hidden(field.decoder, sample_trigrid(field.trigrid, points[ray, sample][None])[0])
+    sigma = torch.full_like(depths, EMPTY_LOGIT).index_put((ray, sample), hidden_to_sigma(field.decoder, hidden)[:, 0])
+    weights = sample_weights(interval_weights(sigma, depths))
+    opacity = weights.sum(dim=1, keepdim=True)
+    blended = hidden.new_zeros(len(depths), hidden.shape[1]).index_add(0, ray, hidden * weights[ray, sample, None])
+    # the colour layer's bias is part of every sample's colour, so it is weighted by the opacity
+    bias = field.decoder.out_bias[1:]
+    features = hidden_to_colour(field.decoder, blended) + (opacity - 1) * bias
+    depth = expected_depth(weights, depths, settings.ray_start, settings.depth_limit)[:, None]
+    if not normals:
+        return Marched(features, opacity, depth, features[:, :0])
+    surface = rays.origins + depth * rays.directions
+    return Marched(features, opacity, depth, surface_normals(field.trigrid, field.decoder, surface, opacity))

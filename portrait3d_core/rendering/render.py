@@ -1,0 +1,130 @@
+"""Rendering: a portrait and cameras to pictures (docs/method.md, section "Volume rendering")."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..cameras import Cameras
+from ..errors import SettingsError
+from ..generator.superresolution import super_resolve
+from .field import density_grid, sample_field
+from .march import Field, Marched, Rays, march_rays
+from .rays import Patch, camera_rays
+from .settings import DEFAULT_SETTINGS, RayNoise, RenderSettings
+
+if TYPE_CHECKING:
+    from ..portrait import Portrait
+
+__all__ = ["RayNoise", "RenderSettings", "Rendering", "density_grid", "render", "render_super", "sample_field"]
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """Pictures of B views. Depth is the distance from the camera centre along the ray in metres.
+
+    rgb [B, 3, H, W] about -1..1, not clamped; mask [B, 1, H, W] opacity, 1.002 W - 0.001, not clamped;
+    depth [B, 1, H, W]; features [B, F, H, W]; normal [B, 3, H, W] world-space unit vectors, 0 where empty, or None.
+    """
+
+    rgb: Tensor
+    mask: Tensor
+    depth: Tensor
+    features: Tensor
+    normal: Tensor | None = None
+
+    def image(self) -> Tensor:
+        """The picture as [B, H, W, 3] float32 in 0..1."""
+        return ((self.rgb.float() + 1) / 2).clamp(0, 1).movedim(1, -1)
+
+
+def render(
+    portrait: Portrait,
+    cameras: Cameras,
+    settings: RenderSettings = DEFAULT_SETTINGS,
+    *,
+    background: bool | Tensor = True,
+    noise: RayNoise | None = None,
+    normals: bool = False,
+    patch: Patch | None = None,
+    on_chunk: Callable[[], None] | None = None,
+) -> Rendering:
+    """Render B views of a portrait.
+
+    portrait: one identity seen by all B cameras, or N = B identities with one camera each.
+    background: True composites the portrait's own background features (if it has any), False nothing, a tensor [3]
+        (rgb -1..1) a plain colour.
+    noise: random sample positions as in training; None is deterministic (bin centres, even quantiles).
+    patch: (top, left, size) in pixels renders only that window of the full picture; H = W = size.
+    on_chunk: called after every chunk of rays; may raise to cancel.
+
+    Differentiable to tri-grid, decoder, to_rgb, background and cameras (sample distances carry no gradient); chunks
+    are recomputed in the backward pass, so memory is bounded by one chunk. Coordinates and marching are float32 also
+    for half-precision portraits.
+    """
+    if len(portrait) not in (1, len(cameras)):
+        raise SettingsError(
+            f"{len(portrait)} identities and {len(cameras)} cameras",
+            expected="one identity, or one camera per identity",
+            fix="render one identity at a time",
+        )
+    dtype = torch.promote_types(portrait.to_rgb.weight.dtype, torch.float32)
+    portrait = portrait.to(dtype)
+    origins, directions = camera_rays(cameras.to(portrait.device, dtype), settings.resolution, patch)
+    noise = None if noise is None else RayNoise(noise.coarse.to(origins), noise.fine.to(origins))
+    views = []
+    for identity, rays in enumerate(_rays_by_identity(len(portrait), origins, directions, noise)):
+        levels = {size: level[identity : identity + 1] for size, level in portrait.trigrid.levels.items()}
+        scene = Field(replace(portrait.trigrid, levels=levels), portrait.decoder, portrait.scene.crop)
+        views.append(march_rays(scene, rays, settings, normals, on_chunk))
+    side = patch[2] if patch else settings.resolution
+    images = (torch.cat(parts).unflatten(0, (len(cameras), side, side)).movedim(-1, 1) for parts in zip(*views, strict=True))
+    pixels = Marched(*images)
+    features, through = pixels.features, 1 - pixels.opacity
+    if background is True and portrait.background is not None:
+        features = features + through * _background(portrait.background, settings.resolution, patch)
+    rgb = portrait.to_rgb(features)
+    if not isinstance(background, bool):
+        rgb = rgb + through * (background.to(rgb) - portrait.to_rgb.bias)[:, None, None]
+    mask = pixels.opacity * (1 + 2 * 0.001) - 0.001
+    return Rendering(rgb, mask, pixels.depth, features, pixels.normal if normals else None)
+
+
+def render_super(
+    portrait: Portrait,
+    cameras: Cameras,
+    settings: RenderSettings = DEFAULT_SETTINGS,
+    *,
+    background: bool | Tensor = True,
+    noise: RayNoise | None = None,
+    normals: bool = False,
+    on_chunk: Callable[[], None] | None = None,
+) -> Rendering:
+    """:func:`render`, with rgb upsampled by the portrait's super-resolution (returned as rendered when it has none)."""
+    rendering = render(portrait, cameras, settings, background=background, noise=noise, normals=normals, on_chunk=on_chunk)
+    if portrait.superresolution is None:
+        return rendering
+    upsampler = portrait.superresolution.map(lambda tensor: tensor.to(rendering.rgb.dtype))
+    return replace(rendering, rgb=super_resolve(upsampler, rendering.rgb, rendering.features))
+
+
+def _rays_by_identity(count: int, origins: Tensor, directions: Tensor, noise: RayNoise | None) -> Iterator[Rays]:
+    """The [B, P] rays as one flat list for one identity, or as B lists for B identities."""
+    groups = (slice(None),) if count == 1 else [slice(i, i + 1) for i in range(count)]
+    for group in groups:
+        drawn = (None, None) if noise is None else (noise.coarse[group].flatten(0, 1), noise.fine[group].flatten(0, 1))
+        yield Rays(origins[group].flatten(0, 1), directions[group].flatten(0, 1), *drawn)
+
+
+def _background(features: Tensor, resolution: int, patch: Patch | None) -> Tensor:
+    """Background features [N, F, h, w] resized to the full picture, and the window ``patch`` of it."""
+    size = (resolution, resolution)
+    if features.shape[-2:] != size:
+        features = F.interpolate(features, size, mode="bilinear", antialias=True)
+    top, left, side = patch or (0, 0, resolution)
+    return features[..., top : top + side, left : left + side]

@@ -1,0 +1,74 @@
+"""How finely a picture is rendered, and the random numbers of one render."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ..errors import SettingsError
+from .rays import Patch
+
+
+@dataclass(frozen=True)
+class RenderSettings:
+    """How finely to render.
+
+    resolution:     width and height in pixels.
+    coarse_samples: samples per ray of the first pass, at least 4.
+    fine_samples:   samples per ray placed where the first pass found density.
+    ray_start, ray_end: distances between which a ray is sampled, metres.
+    rays_per_chunk: rays handled at once; bounds memory, does not change the result.
+    march:          "paper" marches coarse and fine samples together; "fine" uses the first pass only to place the
+                    fine samples and marches those alone: half the work and memory when gradients are needed.
+    """
+
+    resolution: int = 128
+    coarse_samples: int = 48
+    fine_samples: int = 48
+    ray_start: float = 2.35
+    ray_end: float = 3.12
+    rays_per_chunk: int = 4096
+    march: Literal["paper", "fine"] = "paper"
+
+    def __post_init__(self) -> None:
+        if self.march not in ("paper", "fine"):
+            raise SettingsError(f"march is {self.march!r}", expected="'paper' or 'fine'", fix="use 'paper' for final pictures")
+        if self.coarse_samples < 4 or self.fine_samples < 2 or self.resolution < 1 or self.rays_per_chunk < 1:
+            raise SettingsError(
+                f"resolution {self.resolution}, samples {self.coarse_samples}+{self.fine_samples}, "
+                f"rays_per_chunk {self.rays_per_chunk}",
+                expected="at least 1 pixel, 4 coarse and 2 fine samples, 1 ray per chunk",
+                fix="raise the value that is too small",
+            )
+        if not 0 <= self.ray_start < self.ray_end:
+            raise SettingsError(
+                f"ray_start {self.ray_start}, ray_end {self.ray_end}",
+                expected="0 <= start < end",
+                fix="use 2.35 and 3.12",
+            )
+
+    @property
+    def depth_limit(self) -> float:
+        """The farthest distance a jittered sample can have, metres."""
+        return self.ray_end + (self.ray_end - self.ray_start) / (self.coarse_samples - 1)
+
+
+DEFAULT_SETTINGS = RenderSettings()
+
+
+@dataclass(frozen=True)
+class RayNoise:
+    """Random numbers of one render, uniform in [0, 1): coarse [B, P, S] jitter, fine [B, P, S_fine] quantiles."""
+
+    coarse: Tensor
+    fine: Tensor
+
+    @staticmethod
+    def draw(views: int, settings: RenderSettings, generator: torch.Generator, patch: Patch | None = None) -> RayNoise:
+        """Fresh numbers for ``views`` pictures, drawn on the generator's device."""
+        pixels = (patch[2] if patch else settings.resolution) ** 2
+        counts = (settings.coarse_samples, settings.fine_samples)
+        return RayNoise(*(torch.rand(views, pixels, n, generator=generator, device=generator.device) for n in counts))

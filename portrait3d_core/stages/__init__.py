@@ -1,0 +1,1 @@
+"""The pipeline: invert, distill, refine, orbit, mesh. One file per stage."""

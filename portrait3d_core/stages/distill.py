@@ -1,0 +1,189 @@
+"""Distil: move a portrait's tri-grid until a diffusion model sees the prompt from every side.
+
+Each step renders a few random views, asks the critic what they should look like, and pushes the difference back
+through the renderer into the tri-grid. Decoder, colour head and background stay as they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ..errors import SettingsError
+from ..guidance.checks import check_choice
+from ..guidance.critic import Critic, Prompt
+from ..guidance.losses import LossName, WeightName
+from ..guidance.optimise import PAPER_ADAN, LevelOptimiser, MovingAverage, OptimiserSettings
+from ..guidance.residual import Guide, Moment, ResidualSpace, SeenViews, image_gradient
+from ..guidance.schedules import TimeSchedule, draw_time, entropy_ramp, interpolate, is_due, progress_fraction
+from ..guidance.views import ViewDraw, ViewSettings, draw_views
+from ..portrait import Portrait
+from ..progress import OnStep, StepInfo, ignore_step
+from ..rendering.render import Rendering
+
+STAGE = "distill"
+
+
+@dataclass(frozen=True)
+class DistillSettings:
+    """Defaults are the paper's.
+
+    ``steps``: optimisation steps.
+    ``loss``, ``residual_space``, ``residual_weight``: see guidance/losses.py and guidance/residual.py.
+    ``guidance_scale``: classifier-free guidance at the first and the last step.
+    ``t_range``, ``t_schedule``: noise levels; "linear" goes from the first to the second number.
+    ``entropy_weight``: of the term that makes opacities decide between 0 and 1.
+    ``ema_every``, ``ema_decay``: moving average of the levels, updated every so many steps; 0 = off.
+    ``preview_every``: steps between two preview images; 0 = none.
+    """
+
+    steps: int = 2000
+    loss: LossName = "sds"
+    residual_space: ResidualSpace = "latent"
+    residual_weight: WeightName = "paper"
+    guidance_scale: tuple[float, float] = (100.0, 100.0)
+    t_range: tuple[float, float] = (0.02, 0.4)
+    t_schedule: TimeSchedule = "uniform"
+    views: ViewSettings = ViewSettings()
+    optimiser: OptimiserSettings = PAPER_ADAN
+    entropy_weight: float = 1e-3
+    ema_every: int = 100
+    ema_decay: float = 0.95
+    preview_every: int = 20
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.preview_every < 0 or self.ema_every < 0:
+            raise SettingsError(
+                f"steps {self.steps}, preview_every {self.preview_every}, ema_every {self.ema_every}",
+                expected="at least 1 step and no negative intervals",
+            )
+        if not all(0 < t <= 1 for t in self.t_range):
+            raise SettingsError(f"The time range is {self.t_range}", expected="both ends above 0 and at most 1")
+        check_choice("loss", self.loss, LossName)
+        check_choice("residual_space", self.residual_space, ResidualSpace)
+        check_choice("residual_weight", self.residual_weight, WeightName)
+        check_choice("t_schedule", self.t_schedule, TimeSchedule)
+
+
+PAPER_DISTILL = DistillSettings()
+"""The paper's launch command: SDS at scale 100, 2000 steps, one view each."""
+DEFAULT_DISTILL = replace(
+    PAPER_DISTILL,
+    loss="nfsd",
+    guidance_scale=(7.5, 7.5),
+    t_range=(0.4, 0.02),
+    t_schedule="linear",
+    views=ViewSettings(march="fine", background="random"),
+)
+"""The paper's budget with noise-free distillation at ordinary guidance and annealed time: less saturation.
+
+Expects a real negative prompt.
+"""
+
+TOY_VIEWS = ViewSettings(
+    per_step=3,
+    layout="even",
+    pitch_range_deg=(-9.0, 9.0),
+    resolution=32,
+    coarse_samples=16,
+    fine_samples=24,
+    march="fine",
+    background="portrait",
+)
+TOY_EDIT_DISTILL = DistillSettings(
+    steps=80,
+    loss="reference_delta",
+    residual_space="image",
+    residual_weight="unit",
+    guidance_scale=(1.5, 1.5),
+    t_range=(0.98, 0.10),
+    t_schedule="linear",
+    views=TOY_VIEWS,
+    optimiser=OptimiserSettings("adam", learning_rate=0.03, warmup_steps=5, decay_fraction=0.4),
+    entropy_weight=0.0,
+    ema_every=0,
+)
+"""Change one thing about an existing toy head; needs the source prompt (measured recipe, docs/method.md)."""
+TOY_PROMPT_DISTILL = replace(
+    TOY_EDIT_DISTILL,
+    loss="multi_step_x0",
+    guidance_scale=(4.0, 1.0),
+    t_range=(0.45, 0.05),
+    optimiser=replace(TOY_EDIT_DISTILL.optimiser, learning_rate=0.02),
+)
+"""Pull a toy head towards a full prompt without a description of the start."""
+
+
+def distill(
+    portrait: Portrait,
+    critic: Critic,
+    prompt: Prompt,
+    settings: DistillSettings = DEFAULT_DISTILL,
+    *,
+    source_prompt: Prompt | None = None,
+    seed: int = 0,
+    on_step: OnStep = ignore_step,
+) -> Portrait:
+    """A new portrait that fits ``prompt`` from all sides; the input is not changed.
+
+    portrait: one identity, on the device where it is to be rendered (the critic may live on another).
+    source_prompt: describes the portrait as it is now; required by the loss form "reference_delta".
+    Raises SettingsError, DivergedError (a NumericalError that carries the last good portrait), and whatever
+    ``on_step`` raises.
+
+    Differs from the paper: cameras are those of all other stages, not horizontally mirrored ones.
+    """
+    guide = Guide(critic, prompt, source_prompt, settings.loss, settings.residual_space, settings.residual_weight)
+    levels = LevelOptimiser(portrait, settings.optimiser, settings.steps, STAGE)
+    average = MovingAverage(levels.result().trigrid.levels, settings.ema_decay)
+    generator = torch.Generator().manual_seed(seed)
+    for step in range(1, settings.steps + 1):
+        views = draw_views(settings.views, portrait.scene, generator)
+        moment = draw_moment(settings, step, generator)
+        with torch.enable_grad():
+            rendering = views.render(levels.current())
+        start = render_start(views, levels.start) if settings.loss == "reference_delta" else None
+        seen = SeenViews(rendering.rgb, views.cameras.yaw_deg, start)
+        found = image_gradient(guide, seen, moment)
+        push_back(rendering, found.gradient, settings.entropy_weight * entropy_ramp(step, settings.steps))
+        levels.step(step)
+        if settings.ema_every and step % settings.ema_every == 0:
+            average.update(levels.leaves)
+        picture = rendering.image()[0].detach().cpu() if is_due(settings.preview_every, step) else None
+        on_step(StepInfo(STAGE, step, settings.steps, found.loss, picture))
+    result = levels.start.with_levels(average.levels) if average.updates else levels.result()
+    return result.with_stage(STAGE, settings, seed=seed, critic=critic.name)
+
+
+def draw_moment(settings: DistillSettings, step: int, generator: torch.Generator) -> Moment:
+    """Noise level and guidance scale of step 1..steps."""
+    t = draw_time(settings.t_schedule, settings.t_range, step, settings.steps, generator)
+    scale = interpolate(settings.guidance_scale, progress_fraction(step, settings.steps))
+    return Moment(t, scale, generator)
+
+
+@torch.no_grad()
+def render_start(views: ViewDraw, start: Portrait) -> Tensor:
+    """[B, 3, r, r] the start portrait under the same draw of cameras, background and sample positions."""
+    return views.render(start).rgb
+
+
+def push_back(rendering: Rendering, gradient: Tensor, entropy_weight: float) -> None:
+    """Add to the levels' ``.grad`` what the image ``gradient`` [B, 3, r, r] and the entropy term mean for them."""
+    with torch.enable_grad():
+        total = (rendering.rgb * gradient).sum()
+        if entropy_weight > 0:
+            total = total + entropy_weight * opacity_entropy(rendering.mask)
+    total.backward()
+
+
+def opacity_entropy(mask: Tensor) -> Tensor:
+    """Mean binary entropy in bits of opacities [B, 1, r, r]: 0 where they are 0 or 1, 1 where they are a half.
+
+    Differs from the paper: taken on each ray's total opacity, not on every sample's weight, which along a ray with many
+    samples can never all be 0 or 1.
+    """
+    opacity = mask.clamp(1e-5, 1 - 1e-5)
+    return -(opacity * opacity.log2() + (1 - opacity) * (1 - opacity).log2()).mean()

@@ -1,0 +1,114 @@
+"""Orbit: render a portrait from many cameras into one set of views."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..cameras import Cameras
+from ..errors import SettingsError
+from ..portrait import Portrait
+from ..progress import OnStep, StepInfo, ignore_step
+from ..rendering.render import Rendering, RenderSettings, render, render_super
+
+STAGE = "orbit"
+
+
+@dataclass(frozen=True)
+class OrbitSettings:
+    """How the views are rendered.
+
+    render: resolution and samples of the volume rendering.
+    superresolution: let the portrait's upsampler (if it has one) enlarge the colours; mask, depth and normals follow.
+    background: True the portrait's own, False none (black), or a colour (r, g, b) in sRGB 0..1.
+    normals: also compute surface normals (slower).
+    """
+
+    render: RenderSettings = RenderSettings(resolution=256)
+    superresolution: bool = False
+    background: bool | tuple[float, float, float] = True
+    normals: bool = False
+
+    def __post_init__(self) -> None:
+        colour = self.background
+        if not isinstance(colour, bool) and not (len(colour) == 3 and all(0 <= c <= 1 for c in colour)):
+            raise SettingsError(f"The background is {colour}", expected="True, False or three numbers in 0..1")
+
+
+PAPER_ORBIT = OrbitSettings(render=RenderSettings(resolution=512, coarse_samples=96, fine_samples=96))
+"""The paper's final videos (240 frames around the head, or 120 frames of a gentle sway)."""
+
+
+@dataclass(frozen=True)
+class Views:
+    """B pictures of one portrait, on the CPU.
+
+    rgb: [B, H, W, 3] sRGB 0..1.  mask: [B, H, W] opacity 0..1.  depth: [B, H, W] metres along the ray.
+    normal: [B, H, W, 3] world-space unit vectors (0 where empty), or None.  cameras: the B cameras.
+    """
+
+    rgb: Tensor
+    mask: Tensor
+    depth: Tensor
+    normal: Tensor | None
+    cameras: Cameras
+
+    def __len__(self) -> int:
+        return self.rgb.shape[0]
+
+
+@torch.no_grad()
+def orbit(
+    portrait: Portrait,
+    cameras: Cameras,
+    settings: OrbitSettings = OrbitSettings(),
+    on_step: OnStep = ignore_step,
+) -> Views:
+    """Render every camera, one view per step; each step's preview is the finished frame.
+
+    Frames are written straight into the result, so the working memory is that of one view.
+
+    Raises:
+        SettingsError: the portrait holds several identities, or there is no camera.
+    """
+    if len(portrait) != 1 or len(cameras) == 0:
+        raise SettingsError(
+            f"There are {len(portrait)} portraits and {len(cameras)} cameras", expected="one portrait, at least one camera"
+        )
+    frames: list[Tensor] = []
+    for index in range(len(cameras)):
+        view = _view_planes(_render_view(portrait, cameras[index], settings))
+        if not frames:
+            frames = [torch.empty(len(cameras), *plane.shape) for plane in view]
+        for plane, storage in zip(view, frames, strict=True):
+            storage[index] = plane
+        on_step(StepInfo(STAGE, index + 1, len(cameras), preview=frames[0][index]))
+    rgb, mask, depth, *normal = frames
+    return Views(rgb, mask, depth, normal[0] if normal else None, cameras.to("cpu"))
+
+
+def _render_view(portrait: Portrait, camera: Cameras, settings: OrbitSettings) -> Rendering:
+    background: bool | Tensor
+    if isinstance(settings.background, bool):
+        background = settings.background
+    else:
+        background = torch.tensor(settings.background, device=portrait.device) * 2 - 1
+    renderer = render_super if settings.superresolution else render
+    return renderer(portrait, camera, settings.render, background=background, normals=settings.normals)
+
+
+def _view_planes(rendering: Rendering) -> list[Tensor]:
+    """rgb [H, W, 3], mask [H, W], depth [H, W] and, if present, normal [H, W, 3] of one view, all at rgb's size."""
+    size = rendering.rgb.shape[-2:]
+
+    def enlarged(plane: Tensor) -> Tensor:
+        if plane.shape[-2:] == size:
+            return plane[0].float()
+        return torch.nn.functional.interpolate(plane.float(), size=size, mode="bilinear", align_corners=False)[0]
+
+    planes = [rendering.image()[0], enlarged(rendering.mask)[0].clamp(0, 1), enlarged(rendering.depth)[0]]
+    if rendering.normal is not None:
+        planes.append(torch.nn.functional.normalize(enlarged(rendering.normal), dim=0).permute(1, 2, 0))
+    return planes

@@ -1,0 +1,35 @@
+"""Small values for tests: a generator and a portrait with random weights. They look like nothing."""
+
+import torch
+
+from portrait3d_core.generator.config import GeneratorConfig
+from portrait3d_core.generator.generator import Generator
+from portrait3d_core.generator.superresolution import SuperResolutionConfig
+from portrait3d_core.portrait import Portrait
+
+SMALL = GeneratorConfig(
+    z_dim=16,
+    w_dim=16,
+    plane_resolution=8,
+    features=4,
+    decode_channels=6,
+    decoder_hidden=8,
+    background_resolution=16,
+    background_channel_base=64,
+    background_channel_max=8,
+    superresolution=SuperResolutionConfig(8, (6, 4)),
+    neural_resolution=8,
+)
+
+
+def small_generator(seed: int = 0, config: GeneratorConfig = SMALL) -> Generator:
+    """A generator of tiny sizes with seeded random weights, in evaluation mode."""
+    torch.manual_seed(seed)
+    return Generator(config).eval().requires_grad_(False)
+
+
+def small_portrait(seed: int = 0, config: GeneratorConfig = SMALL) -> Portrait:
+    """The portrait of one seeded random code of :func:`small_generator`."""
+    generator = small_generator(seed, config)
+    z = torch.randn(1, config.z_dim, generator=torch.Generator().manual_seed(seed))
+    return generator.synthesise(generator.mapping(z))

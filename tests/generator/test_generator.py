@@ -1,0 +1,118 @@
+"""Properties of the generator with small random weights."""
+
+import json
+
+import pytest
+import torch
+from builders import SMALL, small_generator
+
+from portrait3d_core.cameras import orbit_cameras
+from portrait3d_core.errors import SettingsError
+from portrait3d_core.generator.config import OFFICIAL_512, GeneratorConfig
+from portrait3d_core.generator.generator import Generator
+from portrait3d_core.generator.mapping import truncate
+from portrait3d_core.generator.superresolution import SuperResolution, super_resolve
+from portrait3d_core.rendering.render import RenderSettings, render_super
+
+
+def codes(count):
+    return torch.randn(count, SMALL.z_dim)
+
+
+def test_sizes_of_a_portrait():
+    generator = small_generator()
+    portrait = generator.synthesise(generator.mapping(codes(2)))
+    assert {r: tuple(level.shape) for r, level in portrait.trigrid.levels.items()} == {
+        8: (2, 3, 12, 8, 8),
+        16: (2, 3, 12, 16, 16),
+    }
+    assert portrait.background.shape == (2, 6, 16, 16)
+    assert portrait.to_rgb.weight.shape == (2, 3, 6)
+    assert portrait.w_plus.shape == (2, SMALL.num_ws, 16)
+    assert OFFICIAL_512.num_ws == 14
+
+
+def test_a_batch_equals_single_identities():
+    generator, z = small_generator(), codes(3)
+    batch = generator.synthesise(generator.mapping(z))
+    single = generator.synthesise(generator.mapping(z[1:2]))
+    for resolution, level in single.trigrid.levels.items():
+        torch.testing.assert_close(batch.trigrid.levels[resolution][1:2], level, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(batch.background[1:2], single.background, rtol=1e-4, atol=1e-4)
+
+
+def test_same_latent_same_portrait_unless_noise_is_random():
+    generator = small_generator()
+    for module in generator.modules():
+        if hasattr(module, "noise_strength"):
+            module.noise_strength.data.fill_(0.3)
+    w_plus = generator.mapping(codes(1))
+
+    def top(noise, seed=0):
+        return generator.synthesise(w_plus, noise=noise, generator=torch.Generator().manual_seed(seed)).trigrid.levels[16]
+
+    assert torch.equal(top("const"), top("const"))
+    assert torch.equal(top("random", 1), top("random", 1))
+    assert not torch.equal(top("random", 1), top("random", 2))
+    assert not torch.equal(top("none"), top("const"))
+
+
+def test_the_camera_conditions_the_latent():
+    generator, z = small_generator(), codes(1)
+    front, side = (generator.mapping(z, orbit_cameras([yaw])) for yaw in (0.0, 60.0))
+    torch.testing.assert_close(front, generator.mapping(z), rtol=0, atol=1e-5)
+    assert not torch.allclose(front, side)
+
+
+def test_truncation_limits():
+    w_plus, average = torch.randn(2, 4, 3), torch.randn(3)
+    assert torch.equal(truncate(w_plus, average, 1.0, None), w_plus)
+    torch.testing.assert_close(truncate(w_plus, average, 0.0, None), average.expand(2, 4, 3))
+    torch.testing.assert_close(truncate(w_plus, average, 0.5, 1)[:, 1:], w_plus[:, 1:])
+
+
+def test_background_may_have_its_own_latent():
+    generator = small_generator()
+    w_plus, other = generator.mapping(codes(2)).split(1)
+    mixed = generator.synthesise(w_plus, background_w=other)
+    assert torch.equal(mixed.background, generator.synthesise(other).background)
+    assert torch.equal(mixed.trigrid.levels[16], generator.synthesise(w_plus).trigrid.levels[16])
+
+
+def test_every_used_parameter_gets_a_gradient():
+    generator = Generator(SMALL)
+    portrait = generator.synthesise(generator.mapping(codes(2)))
+    settings = RenderSettings(resolution=6, coarse_samples=8, fine_samples=8)
+    rendering = render_super(portrait, orbit_cameras([0.0, 40.0]), settings)
+    (rendering.rgb.square().sum() + rendering.mask.sum()).backward()
+    silent = {name for name, value in generator.named_parameters() if value.grad is None}
+    # super-resolution never adds noise; the pose branch and the camera statistics are not part of a picture
+    assert silent == {name for name in silent if name.startswith(("pose_branch.", "superresolution."))}
+    assert all("noise_strength" in name for name in silent if name.startswith("superresolution."))
+
+
+def test_average_latent_follows_its_batches():
+    generator = small_generator()
+    generator.backbone.mapping.track_average(torch.ones(4, 16), momentum=0.9)
+    torch.testing.assert_close(generator.w_avg, torch.full((16,), 0.1))
+
+
+def test_super_resolution_is_a_plain_value():
+    generator = small_generator()
+    upsampler = generator.synthesise(generator.mapping(codes(1))).superresolution
+    restored = SuperResolution.from_state(upsampler.state(), json.loads(json.dumps(upsampler.meta())))
+    rgb, features = torch.randn(2, 3, 5, 5), torch.randn(2, 6, 5, 5)
+    batch = super_resolve(upsampler, rgb, features)
+    assert batch.shape == (2, 3, 32, 32)
+    assert torch.equal(super_resolve(restored, rgb, features), batch)
+    torch.testing.assert_close(super_resolve(upsampler, rgb[1:], features[1:]), batch[1:], rtol=1e-4, atol=1e-4)
+
+
+def test_configuration_survives_json():
+    for config in (OFFICIAL_512, SMALL, GeneratorConfig(superresolution=None, plane_resolution=64)):
+        assert GeneratorConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
+
+
+def test_resolutions_must_be_powers_of_two():
+    with pytest.raises(SettingsError, match="plane_resolution is 48"):
+        GeneratorConfig(plane_resolution=48)

@@ -1,0 +1,119 @@
+"""Saving, loading and refusing generator files."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from builders import SMALL, small_generator
+from safetensors.torch import load_file, save_file
+
+from portrait3d_core.checkpoints.generator_file import generator_from_state, load_generator, save_generator
+from portrait3d_core.errors import ModelFormatError, OutputError
+from portrait3d_core.files import read_safetensors
+
+
+@pytest.fixture
+def path(tmp_path):
+    target = tmp_path / "small.safetensors"
+    save_generator(small_generator(), target, {"licence": "test"})
+    return target
+
+
+def assert_same_weights(found, expected):
+    for key, tensor in expected.state_dict().items():
+        assert torch.equal(found.state_dict()[key], tensor), key
+
+
+def test_round_trip(path):
+    loaded = load_generator(path)
+    assert_same_weights(loaded, small_generator())
+    assert loaded.config == SMALL and loaded.name == "small" and not loaded.training
+    assert not any(parameter.requires_grad for parameter in loaded.parameters())
+    assert read_safetensors(path)[1]["licence"] == "test"
+
+
+def test_half_storage_loads_as_float32(tmp_path, path):
+    small = tmp_path / "half.safetensors"
+    save_generator(small_generator(), small, half=True)
+    assert small.stat().st_size < 0.6 * path.stat().st_size
+    loaded = load_generator(small)
+    weight = small_generator().torgb.weight
+    assert loaded.torgb.weight.dtype == torch.float32
+    torch.testing.assert_close(loaded.torgb.weight, weight.half().float(), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("change", [{}, {"superresolution": None}, {"mapping_layers": 3, "depth": 2, "plane_resolution": 16}])
+def test_sizes_are_read_off_a_bare_state_dict(tmp_path, change):
+    config = replace(SMALL, neural_resolution=128, **change)
+    generator = small_generator(config=config)
+    state = {**generator.state_dict(), "renderer.shaped_smpl": torch.zeros(4, 10, 3)}
+    state.pop("dataset_label_std")
+    save_file(state, tmp_path / "bare.safetensors")
+    loaded = load_generator(tmp_path / "bare.safetensors")
+    w_plus = generator.mapping(torch.randn(1, 16))
+    expected, found = (g.synthesise(w_plus) for g in (generator, loaded))
+    assert loaded.config == replace(
+        config, background_channel_base=loaded.config.background_channel_base, neural_resolution=128
+    )
+    assert torch.equal(found.background, expected.background)
+    assert all(torch.equal(found.trigrid.levels[r], level) for r, level in expected.trigrid.levels.items())
+
+
+def test_truncated_file(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ModelFormatError, match="truncated"):
+        load_generator(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 a zip file", b"\x80\x04 a pickle" * 10])
+def test_foreign_files(tmp_path, content):
+    (tmp_path / "x.safetensors").write_bytes(content)
+    with pytest.raises(ModelFormatError):
+        load_generator(tmp_path / "x.safetensors")
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(ModelFormatError, match="nothing.safetensors"):
+        load_generator(tmp_path / "nothing.safetensors")
+
+
+def refuse(state, match, metadata=None, path=None):
+    save_file(state, path, metadata)
+    with pytest.raises(ModelFormatError, match=match) as caught:
+        load_generator(path)
+    assert "What to do" in str(caught.value) and "Expected" in str(caught.value)
+
+
+def test_other_networks(path):
+    state = load_file(path)
+    refuse({"unet.weight": torch.zeros(3)}, "no 3D-aware pyramid blocks", path=path)
+    refuse({k: v for k, v in state.items() if ".b3d" not in k}, "no 3D-aware pyramid blocks", path=path)
+    refuse({k: v for k, v in state.items() if "conv1.bias" not in k}, "lacks", path=path)
+    refuse({k: v for k, v in state.items() if k != "torgb.weight"}, "torgb.weight", path=path)
+    refuse({**state, "extra": torch.zeros(1)}, "unknown", path=path)
+    refuse({**state, "torgb.bias": torch.zeros(4)}, "misshapes", path=path)
+
+
+def test_other_metadata(path):
+    state, metadata = read_safetensors(path)
+    refuse(state, "'portrait3d-portrait'", {**metadata, "format": "portrait3d-portrait"}, path)
+    refuse(state, "version 99", {**metadata, "version": "99"}, path)
+    refuse(state, "config", {**metadata, "config": "{not json"}, path)
+    refuse(state, "damaged", {**metadata, "config": '{"wings": 2}'}, path)
+
+
+def test_a_failed_write_leaves_the_old_file(path, monkeypatch):
+    before = path.read_bytes()
+
+    def full_disk(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full_disk)
+    with pytest.raises(OutputError, match="No space left"):
+        save_generator(small_generator(), path)
+    assert path.read_bytes() == before and [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_state_with_wrong_configuration():
+    with pytest.raises(ModelFormatError):
+        generator_from_state(small_generator().state_dict(), replace(SMALL, features=8))

@@ -1,0 +1,167 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from builders import SMALL, small_generator
+
+from portrait3d_core.cameras import frontal_camera, orbit_cameras
+from portrait3d_core.errors import Cancelled, ImageError, NumericalError, SettingsError
+from portrait3d_core.rendering.render import RenderSettings, render
+from portrait3d_core.stages.align import AlignSettings
+from portrait3d_core.stages.invert import (
+    InvertSettings,
+    invert,
+    latent_noise_ramp,
+    latent_statistics,
+    learning_rate_ramp,
+    noise_regulariser,
+    turned,
+)
+from portrait3d_core.stages.likeness import LikenessSettings
+
+RENDER = RenderSettings(resolution=16, coarse_samples=8, fine_samples=6, march="fine")
+SETTINGS = InvertSettings(
+    steps=25,
+    learning_rate=0.15,
+    w_samples=20,
+    align=AlignSettings(method="none", resolution=32),
+    render=RENDER,
+    preview_every=10,
+)
+
+
+@pytest.fixture(scope="module")
+def generator():
+    return small_generator(1, replace(SMALL, superresolution=None))
+
+
+@pytest.fixture(scope="module")
+def photo(generator):
+    """A picture of one of the generator's own portraits, [32, 32, 3]."""
+    z = torch.randn(1, SMALL.z_dim, generator=torch.Generator().manual_seed(7))
+    portrait = generator.synthesise(generator.mapping(z))
+    return render(portrait, frontal_camera(), replace(RENDER, resolution=32)).image()[0]
+
+
+def test_a_picture_of_a_portrait_is_found_again(generator, photo):
+    result = invert(photo, generator, SETTINGS)
+    assert result.losses[-1] < 0.6 * result.losses[0]
+    assert result.portrait.w_plus is not None
+    assert not result.portrait.w_plus.requires_grad
+    assert result.portrait.provenance.history[-1].stage == "invert"
+    assert result.aligned.shape == (32, 32, 3)
+
+
+def test_the_same_seed_gives_the_same_portrait(generator, photo):
+    settings = replace(SETTINGS, steps=4, likeness=LikenessSettings(steps=2))
+    first, again, other = (invert(photo, generator, settings, seed=seed) for seed in (0, 0, 1))
+    assert first.losses == again.losses
+    for resolution, level in first.portrait.trigrid.levels.items():
+        assert torch.equal(level, again.portrait.trigrid.levels[resolution])
+    assert first.losses != other.losses
+
+
+def test_the_best_of_several_starts_is_no_worse_than_the_average(generator, photo):
+    average = invert(photo, generator, replace(SETTINGS, steps=1, latent_noise=0.0))
+    chosen = invert(photo, generator, replace(SETTINGS, steps=1, latent_noise=0.0, starts=10))
+    assert chosen.losses[0] <= average.losses[0]
+
+
+def test_likeness_comes_closer_than_the_latent_alone(generator, photo):
+    recoloured = photo.flip(-1)
+    settings = replace(SETTINGS, steps=10, likeness=LikenessSettings(steps=15))
+    result = invert(recoloured, generator, settings)
+    assert len(result.losses) == 25
+    assert result.losses[-1] < result.losses[9]
+
+
+def test_optimised_noise_is_returned_to_its_owner(generator, photo):
+    before = {name: buffer.clone() for name, buffer in generator.named_buffers()}
+    invert(photo, generator, replace(SETTINGS, steps=3, optimise_noise=True))
+    after = dict(generator.named_buffers())
+    assert before.keys() == after.keys()
+    for name, buffer in before.items():
+        assert torch.equal(buffer, after[name])
+        assert not after[name].requires_grad
+
+
+def test_the_mask_frees_the_surroundings(generator, photo):
+    """What lies outside the mask has no influence on the result."""
+    mask = torch.zeros(32, 32)
+    mask[8:24, 8:24] = 1
+    spoilt = torch.where(mask[..., None] > 0, photo, torch.rand(photo.shape, generator=torch.Generator().manual_seed(0)))
+    settings = replace(SETTINGS, steps=3, align=AlignSettings(method="none", resolution=16))
+    clean_losses, spoilt_losses = (invert(image, generator, settings, mask=mask).losses for image in (photo, spoilt))
+    assert clean_losses == pytest.approx(spoilt_losses, rel=0.1)
+
+
+def test_turning_the_camera_is_bounded(generator, photo):
+    result = invert(photo, generator, replace(SETTINGS, steps=5, turn_deg=3.0))
+    assert abs(float(result.camera.yaw_deg)) <= 3.0
+
+
+def test_turned_cameras_follow_the_orbit():
+    moved = turned(orbit_cameras([20.0], 5.0), torch.tensor([10.0, -5.0]))
+    assert torch.allclose(moved.cam2world, orbit_cameras([30.0], 0.0).cam2world, atol=1e-5)
+
+
+def test_inference_mode_is_no_obstacle(generator, photo):
+    with torch.inference_mode():
+        image = photo.clone()
+        result = invert(image, generator, replace(SETTINGS, steps=2))
+    assert not result.portrait.to_rgb.weight.is_inference()
+
+
+def test_progress_and_cancelling(generator, photo):
+    heard = []
+
+    def listen(info):
+        heard.append(info)
+        if info.step == 11:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        invert(photo, generator, SETTINGS, on_step=listen)
+    assert [info.step for info in heard] == list(range(1, 12))
+    assert all(info.total == 25 and info.loss is not None for info in heard)
+    assert [info.step for info in heard if info.preview is not None] == [10]
+    assert heard[9].preview is not None
+    assert heard[9].preview.shape == (16, 16, 3)
+
+
+def test_non_finite_losses_end_in_an_error(generator, photo):
+    with pytest.raises(NumericalError, match="in a row"):
+        invert(photo, generator, SETTINGS, perceptual=lambda a, b: (a * float("nan")).sum())
+
+
+def test_a_photo_without_a_person_is_refused(generator):
+    settings = replace(SETTINGS, align=AlignSettings(resolution=32))
+    with pytest.raises(ImageError):
+        invert(torch.rand(64, 64, 3), generator, settings)
+
+
+def test_schedules_follow_the_specification():
+    assert learning_rate_ramp(0.0) == 0.0
+    assert learning_rate_ramp(0.05) == learning_rate_ramp(0.75) == pytest.approx(1.0)
+    assert learning_rate_ramp(0.875) == pytest.approx(0.5)
+    assert latent_noise_ramp(0.0) == 1.0
+    assert latent_noise_ramp(0.375) == pytest.approx(0.25)
+    assert latent_noise_ramp(0.8) == 0.0
+
+
+def test_latent_statistics(generator):
+    statistics = latent_statistics(generator, 30)
+    assert torch.allclose(statistics.samples.mean(0), statistics.average, atol=1e-5)
+    assert float(statistics.deviation) > 0
+
+
+def test_white_noise_is_regular_and_stripes_are_not():
+    white = torch.randn(64, 64, generator=torch.Generator().manual_seed(0))
+    stripes = torch.ones(64, 64) * torch.sin(torch.arange(64) / 5.0)
+    assert float(noise_regulariser([white])) < 0.1 * float(noise_regulariser([stripes]))
+
+
+@pytest.mark.parametrize("change", [{"steps": 0}, {"starts": 1000}, {"learning_rate": 0.0}, {"turn_deg": 90.0}])
+def test_settings_are_validated(change):
+    with pytest.raises(SettingsError):
+        InvertSettings(**change)

@@ -1,0 +1,68 @@
+"""Files are written whole or not at all, and damaged ones are refused with one typed error."""
+
+import os
+import struct
+
+import pytest
+import torch
+
+from portrait3d_core.errors import ModelFormatError, OutputError
+from portrait3d_core.files import atomic_write, read_json_metadata, read_safetensors, write_safetensors
+
+
+def test_round_trip_keeps_values_and_metadata(tmp_path):
+    path = tmp_path / "deep" / "a.safetensors"
+    tensors = {"x": torch.randn(3, 4), "y": torch.arange(5)}
+    write_safetensors(tensors, {"note": "hello"}, path)
+    loaded, metadata = read_safetensors(path)
+    assert metadata == {"note": "hello"}
+    assert all(torch.equal(loaded[name], tensors[name]) for name in tensors)
+
+
+def test_failure_inside_leaves_the_old_file_and_no_temporary(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old", encoding="utf-8")
+    with pytest.raises(RuntimeError), atomic_write(path) as temporary:
+        temporary.write_text("half", encoding="utf-8")
+        raise RuntimeError("stop")
+    assert path.read_text(encoding="utf-8") == "old"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_a_folder_that_is_a_file_is_reported(tmp_path):
+    blocker = tmp_path / "blocker"
+    blocker.write_text("", encoding="utf-8")
+    with pytest.raises(OutputError, match="What to do"):
+        write_safetensors({"x": torch.zeros(1)}, {}, blocker / "a.safetensors")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"abc", struct.pack("<Q", 2**60) + b"{}", struct.pack("<Q", 2) + b"[]", b"\x80\x04" + b"x" * 100],
+)
+def test_foreign_content_is_refused(tmp_path, content):
+    path = tmp_path / "bad.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(ModelFormatError):
+        read_safetensors(path)
+
+
+def test_every_truncation_is_refused(tmp_path):
+    path = tmp_path / "whole.safetensors"
+    write_safetensors({"x": torch.randn(16, 16)}, {"k": "v"}, path)
+    data = path.read_bytes()
+    for percent in range(0, 100, 5):
+        path.write_bytes(data[: len(data) * percent // 100])
+        with pytest.raises(ModelFormatError):
+            read_safetensors(path)
+
+
+def test_missing_file_names_the_path(tmp_path):
+    with pytest.raises(ModelFormatError, match=r"nothing\.safetensors"):
+        read_safetensors(tmp_path / "nothing.safetensors")
+
+
+@pytest.mark.parametrize("metadata", [{}, {"k": "no json"}, {"k": "[1]"}])
+def test_malformed_header_is_refused(metadata):
+    with pytest.raises(ModelFormatError):
+        read_json_metadata(metadata, "k", "file", ModelFormatError)

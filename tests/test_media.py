@@ -1,0 +1,97 @@
+import sys
+
+import pytest
+import torch
+
+from portrait3d_core.errors import ImageError, OutputError
+from portrait3d_core.media import contact_sheet, read_image, write_png, write_video
+
+PIL = pytest.importorskip("PIL.Image")
+
+
+def gradient(height: int = 20, width: int = 30, channels: int = 3) -> torch.Tensor:
+    return torch.linspace(0, 1, height * width * channels).reshape(height, width, channels)
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_png_round_trip_is_exact_to_8_bits(tmp_path, channels):
+    write_png(gradient(channels=channels), tmp_path / "deep" / "a.png")
+    assert torch.allclose(read_image(tmp_path / "deep" / "a.png"), gradient(channels=channels), atol=0.5 / 255 + 1e-6)
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "P", "CMYK", "RGB", "RGBA", "LA"])
+def test_every_mode_is_read(tmp_path, mode):
+    ending = "tif" if mode == "CMYK" else "png"
+    PIL.new("RGB", (30, 20), (255, 255, 255)).convert(mode).save(tmp_path / f"a.{ending}")
+    image = read_image(tmp_path / f"a.{ending}")
+    assert image.shape == (20, 30, 4 if mode.endswith("A") else 3)
+    assert float(image.min()) > 0.99
+
+
+def test_16_bit_greys_keep_their_scale(tmp_path):
+    PIL.new("I;16", (40, 40), 32768).save(tmp_path / "a.png")
+    assert float(read_image(tmp_path / "a.png").mean()) == pytest.approx(0.5, abs=0.01)
+
+
+def test_exif_orientation_is_applied(tmp_path):
+    picture = PIL.new("RGB", (30, 20))
+    exif = picture.getexif()
+    exif[0x0112] = 6
+    picture.save(tmp_path / "a.jpg", exif=exif)
+    assert read_image(tmp_path / "a.jpg").shape == (30, 20, 3)
+
+
+def test_unreadable_images_are_refused(tmp_path):
+    with pytest.raises(ImageError, match="no file"):
+        read_image(tmp_path / "absent.png")
+    (tmp_path / "text.png").write_text("hello")
+    with pytest.raises(ImageError, match="cannot be read"):
+        read_image(tmp_path / "text.png")
+    write_png(torch.rand(64, 64, 3), tmp_path / "a.png")
+    (tmp_path / "half.png").write_bytes((tmp_path / "a.png").read_bytes()[:2000])
+    with pytest.raises(ImageError, match="cannot be read"):
+        read_image(tmp_path / "half.png")
+
+
+def test_mp4_holds_every_frame_even_at_odd_sizes(tmp_path):
+    av = pytest.importorskip("av")
+    frames = torch.linspace(0, 1, 5)[:, None, None, None].expand(5, 33, 47, 3)
+    path = write_video(frames, tmp_path / "a.mp4", fps=10)
+    with av.open(str(path)) as container:
+        decoded = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    assert [frame.shape for frame in decoded] == [(34, 48, 3)] * 5
+    assert [float(frame.mean()) / 255 for frame in decoded] == pytest.approx([0, 0.25, 0.5, 0.75, 1], abs=0.05)
+
+
+@pytest.mark.parametrize("ending", ["webp", "gif"])
+def test_animations_need_only_pillow(tmp_path, ending):
+    path = write_video(torch.rand(3, 16, 16, 3), tmp_path / f"a.{ending}")
+    assert PIL.open(path).n_frames == 3
+
+
+def test_without_av_an_mp4_becomes_a_webp(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    path = write_video(torch.rand(2, 16, 16, 3), tmp_path / "a.mp4")
+    assert path.suffix == ".webp"
+    assert path.is_file()
+
+
+def test_impossible_outputs_are_refused(tmp_path):
+    with pytest.raises(OutputError, match="frames"):
+        write_video(torch.rand(0, 8, 8, 3), tmp_path / "a.mp4")
+    with pytest.raises(OutputError, match="avi"):
+        write_video(torch.rand(1, 8, 8, 3), tmp_path / "a.avi")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="Cannot write"):
+        write_png(torch.rand(8, 8, 3), tmp_path / "file" / "a.png")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file"]
+
+
+def test_contact_sheets_fill_rows_first():
+    images = torch.arange(5).float()[:, None, None, None].expand(5, 4, 6, 3) / 10
+    sheet = contact_sheet(images, columns=3)
+    assert sheet.shape == (8, 18, 3)
+    assert float(sheet[0, 7, 0]) == pytest.approx(0.1)
+    assert float(sheet[5, 7, 0]) == pytest.approx(0.4)
+    assert float(sheet[5, 13, 0]) == 1.0
+    assert contact_sheet(images, labels=list("abcde"), columns=5).shape == (4 + 18, 30, 3)
