@@ -19,6 +19,8 @@ from .schedules import PredictionType
 FOLDERS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 """What a pipeline folder of the Stable Diffusion layout must contain."""
 LAYOUT = "a diffusers folder of the StableDiffusionPipeline layout (" + ", ".join(FOLDERS) + ")"
+SELF_SUFFICIENT_EMBEDDINGS = (None, "text")
+"""Kinds of added conditioning that need nothing but the prompt's embedding ("text" pools it)."""
 OTHER_MODELS = "use such a model through ComfyUI's own loader nodes"
 
 
@@ -62,7 +64,7 @@ def check_parts(parts: DiffusionParts) -> None:
             expected="equal numbers; inpainting models (9) and image-conditioned models (8) have more",
             fix="choose a plain text-to-image model",
         )
-    if getattr(unet, "addition_embed_type", None) is not None:
+    if getattr(unet, "addition_embed_type", None) not in SELF_SUFFICIENT_EMBEDDINGS:
         raise GuidanceError(
             f"{parts.name} needs extra conditions ({unet.addition_embed_type}), as SDXL models do",
             expected="a model of the Stable Diffusion 1.x or 2.x kind",

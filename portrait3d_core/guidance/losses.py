@@ -36,10 +36,12 @@ class Reference:
     """The start portrait under the same cameras: where the source prompt already agrees, nothing should move.
 
     latents: [B, C, h, w] of the start renders.  predict: the critic under the source prompt.
+    described: False when there is no source prompt; then the critic's unconditional belief is compared with.
     """
 
     latents: Tensor
     predict: Predict
+    described: bool = True
 
 
 @dataclass(frozen=True)
@@ -96,12 +98,14 @@ def nfsd(evidence: Evidence) -> Tensor:
 def reference_delta(evidence: Evidence) -> Tensor:
     """Guided prediction plus the critic's own error on the start render under the source prompt.
 
-    Where both prompts agree the target is the start itself: identity, pose and unmentioned parts stay.
+    Where both prompts agree the target is the start itself: identity, pose and unmentioned parts stay. Without a source
+    prompt the target is the start plus what the prompt adds, s (c - u), which fades as the render comes to show it.
     """
     if evidence.reference is None:
         raise SettingsError("The loss form 'reference_delta' was given no start renders", expected="a reference")
     start = evidence.reference.latents
-    belief = evidence.reference.predict(evidence.noised(start), evidence.t).conditional
+    seen = evidence.reference.predict(evidence.noised(start), evidence.t)
+    belief = seen.conditional if evidence.reference.described else seen.unconditional
     return evidence.prediction().guided + (start - belief)
 
 

@@ -15,7 +15,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..errors import SettingsError
 from .critic import Critic, Prompt
 from .losses import LOSS_FORMS, Evidence, LossName, Reference, WeightName, residual_weight
 from .sampling import predict_under, resize_images
@@ -27,7 +26,7 @@ ResidualSpace = Literal["latent", "image"]
 class Guide:
     """A critic that has been told what to look for.
 
-    ``source_prompt`` describes the start portrait; only the form "reference_delta" needs it.
+    ``source_prompt`` describes the start portrait, for the form "reference_delta"; None if no one knows.
     """
 
     critic: Critic
@@ -36,14 +35,6 @@ class Guide:
     loss: LossName = "sds"
     space: ResidualSpace = "latent"
     weight: WeightName = "paper"
-
-    def __post_init__(self) -> None:
-        if self.loss == "reference_delta" and self.source_prompt is None:
-            raise SettingsError(
-                "The loss form 'reference_delta' has no description of the start portrait",
-                expected="a source prompt",
-                fix="describe the portrait as it is now in the source prompt, or choose another loss form",
-            )
 
 
 @dataclass(frozen=True)
@@ -111,7 +102,9 @@ def _target_latents(guide: Guide, latents: Tensor, start_latents: Tensor | None,
     critic, scale = guide.critic, moment.guidance_scale
     reference = None
     if guide.loss == "reference_delta" and start_latents is not None:
-        reference = Reference(start_latents, predict_under(critic, guide.source_prompt, yaw_deg, scale))
+        described = guide.source_prompt is not None
+        source = guide.source_prompt if described else guide.prompt
+        reference = Reference(start_latents, predict_under(critic, source, yaw_deg, scale), described)
     noise = torch.randn(latents.shape, generator=moment.generator).to(latents)
     predict = predict_under(critic, guide.prompt, yaw_deg, scale)
     evidence = Evidence(latents, noise, moment.t, scale, critic.signal_noise, predict, reference)

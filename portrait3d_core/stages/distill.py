@@ -105,15 +105,9 @@ TOY_EDIT_DISTILL = DistillSettings(
     entropy_weight=0.0,
     ema_every=0,
 )
-"""Change one thing about an existing toy head; needs the source prompt (measured recipe, docs/method.md)."""
-TOY_PROMPT_DISTILL = replace(
-    TOY_EDIT_DISTILL,
-    loss="multi_step_x0",
-    guidance_scale=(4.0, 1.0),
-    t_range=(0.45, 0.05),
-    optimiser=replace(TOY_EDIT_DISTILL.optimiser, learning_rate=0.02),
-)
-"""Pull a toy head towards a full prompt without a description of the start."""
+"""Change one thing about an existing toy head, best with a source prompt (docs/toy.md)."""
+TOY_PROMPT_DISTILL = replace(TOY_EDIT_DISTILL, guidance_scale=(3.0, 3.0))
+"""Pull a toy head towards a full prompt without a description of the start: face and shape stay, colours follow."""
 
 
 def distill(
@@ -129,7 +123,7 @@ def distill(
     """A new portrait that fits ``prompt`` from all sides; the input is not changed.
 
     portrait: one identity, on the device where it is to be rendered (the critic may live on another).
-    source_prompt: describes the portrait as it is now; required by the loss form "reference_delta".
+    source_prompt: describes the portrait as it is now, for the loss form "reference_delta"; may be None there too.
     Raises SettingsError, DivergedError (a NumericalError that carries the last good portrait), and whatever
     ``on_step`` raises.
 

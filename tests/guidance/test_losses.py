@@ -175,6 +175,13 @@ def test_unchanged_start_is_its_own_target_despite_a_lossy_encoder():
     assert found.gradient.abs().max() < 1e-6
 
 
-def test_guide_needs_a_source_prompt_for_the_reference_form():
-    with pytest.raises(SettingsError, match="source prompt"):
-        Guide(OracleCritic(picture()), "x", loss="reference_delta")
+def test_reference_form_without_a_source_prompt_adds_only_what_the_prompt_says():
+    """At the start, the residual is s (c - u): the common part of both beliefs drops out."""
+    start = torch.rand(1, 3, 4, 4)
+    conditional, unconditional = torch.rand(1, 3, 4, 4), torch.rand(1, 3, 4, 4)
+    prediction = combine_guidance(conditional, unconditional, 2.5)
+    reference = Reference(start, lambda noisy, t: prediction, described=False)
+    evidence = evidence_for(
+        latents=start, noise=torch.randn_like(start), predict=lambda noisy, t: prediction, reference=reference
+    )
+    assert torch.allclose(LOSS_FORMS["reference_delta"](evidence), start + 2.5 * (conditional - unconditional), atol=1e-6)

@@ -1,0 +1,196 @@
+"""Any ComfyUI diffusion model as the core's critic, with LoRA, ControlNet and model patches as KSampler applies them.
+
+ComfyUI prepares a model (loading, hooks, conditioning) only inside ``CFGGuider.sample``. So a whole stage runs in
+there: :func:`run_with_critic` starts a guider whose sampler, instead of sampling, calls the stage with a critic bound
+to the prepared model.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import torch
+from comfy.model_patcher import ModelPatcher
+from comfy.model_sampling import CONST
+from comfy.samplers import CFGGuider, Sampler, sampling_function
+from torch import Tensor, nn
+
+from ..portrait3d_core.errors import GuidanceError
+from ..portrait3d_core.guidance.critic import Prediction
+from ..portrait3d_core.guidance.prompts import DEFAULT_VIEW_WORDS, ViewWords
+from ..portrait3d_core.guidance.schedules import flow_signal_noise, table_index
+from .critic_checks import check_usable, native_resolution
+from .memory import autograd
+
+Result = TypeVar("Result")
+Conditioning = list
+"""ComfyUI's CONDITIONING value."""
+
+EXTRA_MODELS_KEY = "portrait3d"
+
+
+@dataclass(frozen=True)
+class ConditioningPrompt:
+    """The critic's prompt: names of the session's conditionings to use."""
+
+    positive: str = "positive"
+    negative: str = "negative"
+
+
+TARGET_PROMPT = ConditioningPrompt()
+SOURCE_PROMPT = ConditioningPrompt(positive="source")
+
+
+class PromptGuider(CFGGuider):
+    """A guider that can switch between more than two conditionings while it runs."""
+
+    def select(self, prompt: ConditioningPrompt, guidance_scale: float) -> None:
+        """Choose what the next prediction is conditioned on."""
+        self.prompt = prompt
+        self.set_cfg(guidance_scale)
+
+    def predict_noise(self, x: Tensor, timestep: Tensor, model_options: Mapping[str, Any], seed: int | None = None) -> Tensor:
+        """ComfyUI's hook for one guided prediction; like the original, with the selected conditionings."""
+        positive, negative = self.conds[self.prompt.positive], self.conds[self.prompt.negative]
+        return sampling_function(
+            self.inner_model, x, timestep, negative, positive, self.cfg, model_options=model_options, seed=seed
+        )
+
+
+class ComfyCritic:
+    """The :class:`~portrait3d_core.guidance.critic.Critic` of one running session."""
+
+    def __init__(self, guider: PromptGuider, vae: Any, sampler_args: Mapping[str, Any]) -> None:
+        self._guider, self._model = guider, guider.inner_model
+        self._vae, self._encoder = vae, _encoder_for_gradients(vae)
+        self._seed = sampler_args["seed"]
+        options = sampler_args["model_options"]
+        hooks = [self._observe, *options.get("sampler_post_cfg_function", [])]
+        self._options = {**options, "sampler_post_cfg_function": hooks, "disable_cfg1_optimization": True}
+        self._conditional = self._unconditional = torch.empty(0)
+
+    @property
+    def name(self) -> str:
+        return type(self._model.model_config).__name__
+
+    @property
+    def native_resolution(self) -> int:
+        return native_resolution(self._model.model_config)
+
+    @property
+    def device(self) -> torch.device:
+        return self._guider.model_patcher.load_device
+
+    def prompt(self, text: str, negative: str = "", *, view_words: ViewWords | None = DEFAULT_VIEW_WORDS) -> ConditioningPrompt:
+        """Not available: in ComfyUI the user's own nodes encode texts, and a session names their results."""
+        raise GuidanceError(
+            "The ComfyUI critic cannot encode text", fix="connect conditioning, for example from 'CLIP Text Encode'"
+        )
+
+    def encode(self, images: Tensor) -> Tensor:
+        """images [B, 3, H, W] in -1..1 -> latents [B, C, h, w] in the model's scale; differentiable."""
+        pixels = self._vae.process_input((images + 1) / 2).to(self._vae.device)
+        return self._model.process_latent_in(self._encoder.encode(pixels)).to(self.device)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """latents [B, C, h, w] in the model's scale -> images [B, 3, H, W] in -1..1."""
+        vae = self._vae
+        with torch.inference_mode():
+            stored = self._model.process_latent_out(latents).to(vae.device, vae.vae_dtype)
+            images = vae.process_output(vae.first_stage_model.decode(stored).float())
+        return images.clone().to(self.device) * 2 - 1
+
+    def signal_noise(self, t: float) -> tuple[float, float]:
+        """(alpha, sigma) of ``noisy = alpha latents + sigma noise``."""
+        if self._is_flow:
+            return flow_signal_noise(t)
+        ratio = self._noise_to_signal(t)
+        alpha = (1 + ratio**2) ** -0.5
+        return alpha, ratio * alpha
+
+    def predict(
+        self, noisy: Tensor, t: float, prompt: ConditioningPrompt, yaw_deg: Tensor, guidance_scale: float
+    ) -> Prediction:
+        """Clean latents seen in ``noisy`` [B, C, h, w] at time t. The conditioning is the same for every yaw."""
+        # ComfyUI's epsilon and v models are given latents + sigma noise, that is the core's noisy latents / alpha.
+        level = t if self._is_flow else self._noise_to_signal(t)
+        shown = noisy if self._is_flow else noisy / self.signal_noise(t)[0]
+        with torch.inference_mode():
+            self._guider.select(prompt, guidance_scale)
+            levels = torch.full((len(shown),), level, device=shown.device)
+            guided = self._guider(shown, levels, model_options=self._options, seed=self._seed)
+        return Prediction(*(x.float().clone() for x in (self._conditional, self._unconditional, guided)))
+
+    @property
+    def _is_flow(self) -> bool:
+        return isinstance(self._model.model_sampling, CONST)
+
+    def _noise_to_signal(self, t: float) -> float:
+        """ComfyUI's sigma of the training step at time t."""
+        sigmas = self._model.model_sampling.sigmas
+        return float(sigmas[table_index(t, len(sigmas))])
+
+    def _observe(self, seen: Mapping[str, Any]) -> Tensor:
+        """Keep both halves of the prediction that ComfyUI just combined; changes nothing."""
+        self._conditional, self._unconditional = seen["cond_denoised"], seen["uncond_denoised"]
+        return seen["denoised"]
+
+
+class StageSampler(Sampler, Generic[Result]):
+    """Runs a stage where ComfyUI would run a sampling loop."""
+
+    def __init__(self, stage: Callable[[ComfyCritic], Result], vae: Any) -> None:
+        self._stage, self._vae = stage, vae
+        self.result: Result
+
+    def sample(
+        self, model_wrap: PromptGuider, sigmas: Tensor, extra_args: Mapping[str, Any], callback: Any, noise: Tensor, *_, **__
+    ) -> Tensor:
+        """ComfyUI's entry point. The returned latents mean nothing; the result is in :attr:`result`."""
+        with autograd():
+            self.result = self._stage(ComfyCritic(model_wrap, self._vae, extra_args))
+        return torch.zeros_like(noise)
+
+
+def run_with_critic(
+    model: ModelPatcher,
+    vae: Any,
+    conditionings: Mapping[str, Conditioning],
+    stage: Callable[[ComfyCritic], Result],
+    *,
+    views: int,
+    seed: int,
+) -> Result:
+    """Call ``stage`` with a critic made of ComfyUI's MODEL and VAE, with autograd on; return what it returns.
+
+    conditionings: by the names that :class:`ConditioningPrompt` refers to; "positive" and "negative" must be there.
+    views: images per prediction, for ComfyUI's estimate of the memory to keep free.
+
+    Raises:
+        GuidanceError: model and VAE cannot be used together or for images.
+    """
+    check_usable(model, vae)
+    resident = model.clone()
+    resident.set_additional_models(EXTRA_MODELS_KEY, [vae.patcher])
+    guider = PromptGuider(resident)
+    guider.inner_set_conds(dict(conditionings))
+    side = native_resolution(model.model.model_config) // vae.spacial_compression_encode()
+    blank = torch.zeros(views, vae.latent_channels, side, side)
+    sampler = StageSampler(stage, vae)
+    guider.sample(blank, blank, sampler, torch.ones(2), disable_pbar=True, seed=seed)
+    return sampler.result
+
+
+def _encoder_for_gradients(vae: Any) -> nn.Module:
+    """A float32 copy of the VAE's encoder that autograd accepts, on the VAE's device.
+
+    ComfyUI makes and moves weights under inference mode, which forbids gradients through them for ever; a copy made
+    outside of it does not. So it is made when everything has been moved. The decoder is left out of the copy.
+    """
+    network = vae.first_stage_model
+    left_out = {id(network.decoder): None} if hasattr(network, "decoder") else {}
+    with torch.inference_mode(False):
+        return copy.deepcopy(network, left_out).to(vae.device, torch.float32).requires_grad_(False)

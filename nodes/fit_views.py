@@ -1,0 +1,61 @@
+"""Node: fit a portrait to edited views of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..portrait3d_core.cameras import Cameras
+from ..portrait3d_core.portrait import Portrait
+from ..portrait3d_core.stages.refine import fit_views
+from .memory import autograd, on_device, to_wire
+from .progress import report_progress
+from .sockets import CATEGORY, CamerasSocket, PortraitSocket
+from .widgets import overridden, preview_input, profile_input, refine_settings, seed_input, steps_input
+
+
+class Portrait3DFitViews(io.ComfyNode):
+    """The second half of Refine Views, for views edited elsewhere in the graph."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="Portrait3DFitViews",
+            display_name="Fit Views",
+            category=CATEGORY,
+            description=(
+                "Changes a portrait until it looks like the given views. Take views and cameras from Render Orbit "
+                "(path refinement), edit the views with any image nodes, and connect them here in the same order and size."
+            ),
+            inputs=[
+                PortraitSocket.Input("portrait", tooltip="The portrait the views show; not changed itself."),
+                io.Image.Input("images", tooltip="The edited views: square, one per camera, in the same order."),
+                CamerasSocket.Input("cameras", tooltip="The cameras output of the Render Orbit that made the views."),
+                profile_input(),
+                steps_input("passes", "How often every view is visited"),
+                seed_input(),
+                preview_input(),
+            ],
+            outputs=[PortraitSocket.Output(display_name="portrait", tooltip="The fitted portrait.")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        portrait: Portrait,
+        images: Tensor,
+        cameras: Cameras,
+        profile: str,
+        passes: int,
+        seed: int,
+        preview_every: int,
+    ) -> io.NodeOutput:
+        base, side = refine_settings(profile), images.shape[1]
+        settings = overridden(base, passes=passes, preview_every=preview_every)
+        settings = replace(settings, resolution=side, crop=min(base.crop, side))
+        with autograd():
+            start, views, cameras = on_device(portrait), images[..., :3].clone(), cameras.to("cpu", copy=True)
+            fitted = fit_views(start, views, cameras, settings, seed=seed, on_step=report_progress())
+        return io.NodeOutput(to_wire(fitted))

@@ -1,0 +1,44 @@
+"""Node: a 3D head generator from disk."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from ..portrait3d_core.checkpoints.generator_file import load_generator
+from .folders import file_fingerprint, generator_choices, generator_path
+from .memory import ManagedGenerator, autograd
+from .sockets import CATEGORY, GeneratorSocket
+
+
+class Portrait3DLoadGenerator(io.ComfyNode):
+    """Reads generator weights and hands them to ComfyUI's memory manager."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="Portrait3DLoadGenerator",
+            display_name="Load 3DPortraitGAN",
+            category=CATEGORY,
+            description=(
+                "Loads a 3D head generator. Published 3DPortraitGAN weights must first be converted to .safetensors "
+                "(see the README) and put into models/portrait3d. The built-in toy heads need no files."
+            ),
+            inputs=[
+                io.Combo.Input(
+                    "generator",
+                    options=generator_choices(),
+                    tooltip="A .safetensors file of models/portrait3d, or the cartoon heads that come with the pack.",
+                )
+            ],
+            outputs=[GeneratorSocket.Output(display_name="generator", tooltip="The 3D head generator.")],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, generator: str) -> tuple:
+        return file_fingerprint(generator_path(generator))
+
+    @classmethod
+    def execute(cls, generator: str) -> io.NodeOutput:
+        with autograd():
+            network = load_generator(generator_path(generator))
+        return io.NodeOutput(ManagedGenerator.of(network, generator))

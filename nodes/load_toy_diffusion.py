@@ -1,0 +1,38 @@
+"""Node: the built-in text-to-image model."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from ..portrait3d_core.toy.bundle_files import diffusion_path
+from .sockets import CATEGORY
+
+
+class Portrait3DLoadToyDiffusion(io.ComfyNode):
+    """Hands out the toy world's diffusion model as ordinary ComfyUI objects."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="Portrait3DLoadToyDiffusion",
+            display_name="Load Toy Diffusion",
+            category=CATEGORY,
+            description=(
+                "The text-to-image model that comes with the pack: tiny, made for cartoon heads of 64 x 64 pixels, "
+                "fast without a graphics card. Its outputs work with every ComfyUI node. It compresses images by 4, "
+                "so an Empty Latent Image of 128 x 128 gives an image of 64 x 64."
+            ),
+            inputs=[],
+            outputs=[
+                io.Model.Output(display_name="model", tooltip="Diffusion model (v-prediction)."),
+                io.Clip.Output(display_name="clip", tooltip="Text encoder with the toy world's vocabulary."),
+                io.Vae.Output(display_name="vae", tooltip="Image encoder and decoder, 4 px per latent."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls) -> io.NodeOutput:
+        from .toy_diffusion.loader import load_clip, load_model, load_vae
+
+        folder = diffusion_path()
+        return io.NodeOutput(load_model(folder), load_clip(folder), load_vae(folder))

@@ -1,0 +1,120 @@
+"""Node: pictures of a portrait from around."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from comfy_api.latest import InputImpl, Types, io
+
+from ..portrait3d_core.cameras import Cameras, refinement_views, sway, turntable
+from ..portrait3d_core.errors import SettingsError
+from ..portrait3d_core.portrait import Portrait
+from ..portrait3d_core.rendering.render import RenderSettings
+from ..portrait3d_core.stages.orbit import OrbitSettings, orbit
+from .images import depth_pictures, normal_pictures
+from .memory import on_device
+from .progress import report_progress
+from .sockets import CATEGORY, CamerasSocket, PortraitSocket
+
+PATHS = ("turntable", "sway", "refinement")
+BACKGROUNDS: dict[str, bool | tuple[float, float, float]] = {
+    "portrait": True,
+    "white": (1.0, 1.0, 1.0),
+    "black": (0.0, 0.0, 0.0),
+}
+
+
+class Portrait3DRenderOrbit(io.ComfyNode):
+    """Renders a portrait along a camera path."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="Portrait3DRenderOrbit",
+            display_name="Render Orbit",
+            category=CATEGORY,
+            description=(
+                "Renders pictures of a portrait along a camera path, with masks, depth and normals for other nodes. "
+                "A batch of 120 pictures of 512 x 512 takes about 1.1 GB of memory."
+            ),
+            inputs=[
+                PortraitSocket.Input("portrait", tooltip="The portrait to look at."),
+                io.Combo.Input(
+                    "path",
+                    options=list(PATHS),
+                    tooltip=(
+                        "turntable: once around. sway: gently to and fro before the face. refinement: the 21 views "
+                        "that Refine Views uses (frames and pitch do not count)."
+                    ),
+                ),
+                io.Int.Input("frames", default=24, min=1, max=1000, tooltip="Number of pictures along the path."),
+                io.Int.Input("resolution", default=256, min=32, max=1024, step=8, tooltip="Side of a picture, in pixels."),
+                io.Float.Input(
+                    "pitch",
+                    default=0.0,
+                    min=-60.0,
+                    max=60.0,
+                    step=1.0,
+                    tooltip="Turntable only: height of the camera in degrees above eye level.",
+                ),
+                io.Int.Input(
+                    "samples",
+                    default=48,
+                    min=4,
+                    max=256,
+                    tooltip="Points per ray in each of the two passes. More is finer and slower.",
+                ),
+                io.Boolean.Input(
+                    "superresolution",
+                    default=False,
+                    tooltip="Let the generator's upsampler enlarge the pictures, if the portrait has one.",
+                ),
+                io.Combo.Input(
+                    "background",
+                    options=list(BACKGROUNDS),
+                    tooltip="What is behind the head: the portrait's own background or a plain colour.",
+                ),
+                io.Float.Input(
+                    "fps", default=12.0, min=1.0, max=120.0, step=1.0, tooltip="Speed of the video, in pictures per second."
+                ),
+            ],
+            outputs=[
+                io.Image.Output(display_name="images", tooltip="The pictures."),
+                io.Mask.Output(display_name="masks", tooltip="White on the head."),
+                io.Image.Output(display_name="depth", tooltip="White is near, black is far or empty. One scale for all."),
+                io.Image.Output(display_name="normals", tooltip="Surface directions: red +x, green up, blue front."),
+                io.Video.Output(display_name="video", tooltip="The pictures as a video, for Save Video."),
+                CamerasSocket.Output(display_name="cameras", tooltip="The cameras of the pictures, for Fit Views."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, portrait: Portrait, path: str, frames: int, pitch: float, fps: float, **rendering) -> io.NodeOutput:
+        cameras = camera_path(path, frames, pitch, portrait.scene.focal)
+        views = orbit(on_device(portrait), cameras, orbit_settings(**rendering), report_progress())
+        video = Types.VideoComponents(images=views.rgb, frame_rate=Fraction(fps), audio=None)
+        return io.NodeOutput(
+            views.rgb,
+            views.mask,
+            depth_pictures(views.depth, views.mask),
+            normal_pictures(views.normal),
+            InputImpl.VideoFromComponents(video),
+            views.cameras,
+        )
+
+
+def orbit_settings(resolution: int, samples: int, superresolution: bool, background: str) -> OrbitSettings:
+    """The core's settings for the node's widgets."""
+    rays = RenderSettings(resolution=resolution, coarse_samples=samples, fine_samples=samples)
+    return OrbitSettings(rays, superresolution, BACKGROUNDS[background], normals=True)
+
+
+def camera_path(path: str, frames: int, pitch_deg: float, focal: float) -> Cameras:
+    """The cameras of a named path. Raises SettingsError."""
+    if path == "turntable":
+        return turntable(frames, pitch_deg, focal)
+    if path == "sway":
+        return sway(frames, focal)
+    if path == "refinement":
+        return refinement_views()
+    raise SettingsError(f"Unknown camera path {path!r}", expected=", ".join(PATHS))

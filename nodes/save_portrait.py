@@ -1,0 +1,47 @@
+"""Node: keep a portrait as a file."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from ..portrait3d_core.portrait import Portrait
+from ..portrait3d_core.portrait_file import save_portrait
+from .folders import EXTENSION, new_output_file
+from .progress import show_text
+from .sockets import CATEGORY, PortraitSocket
+
+
+class Portrait3DSavePortrait(io.ComfyNode):
+    """Writes a portrait file into the output folder."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="Portrait3DSavePortrait",
+            display_name="Save Portrait",
+            category=CATEGORY,
+            description="Saves a portrait as one .safetensors file with its history. Load Portrait reads it back.",
+            is_output_node=True,
+            hidden=[io.Hidden.unique_id],
+            inputs=[
+                PortraitSocket.Input("portrait", tooltip="The portrait to save."),
+                io.String.Input(
+                    "filename_prefix",
+                    default="portrait3d/portrait",
+                    tooltip="Folder and start of the file name in the output folder. Load Portrait lists output/portrait3d.",
+                ),
+                io.Boolean.Input(
+                    "half_precision",
+                    default=False,
+                    tooltip="Store 16-bit numbers: half the file size, colours change by less than one 8-bit step.",
+                ),
+            ],
+            outputs=[io.String.Output(display_name="path", tooltip="The file, relative to the output folder.")],
+        )
+
+    @classmethod
+    def execute(cls, portrait: Portrait, filename_prefix: str, half_precision: bool) -> io.NodeOutput:
+        file = new_output_file(filename_prefix, EXTENSION)
+        save_portrait(portrait, file.path, half=half_precision)
+        show_text(cls.hidden.unique_id, f"output/{file.relative}")
+        return io.NodeOutput(file.relative, ui={"text": [file.relative]})

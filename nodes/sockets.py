@@ -1,0 +1,16 @@
+"""The pack's own wire types and the menu category."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+CATEGORY = "Portrait3D"
+
+PortraitSocket = io.Custom("PORTRAIT3D")
+"""Carries a :class:`portrait3d_core.portrait.Portrait` of one identity, on the CPU, never modified in place."""
+
+GeneratorSocket = io.Custom("PORTRAIT3D_GENERATOR")
+"""Carries a :class:`.memory.ManagedGenerator`."""
+
+CamerasSocket = io.Custom("PORTRAIT3D_CAMERAS")
+"""Carries :class:`portrait3d_core.cameras.Cameras`, on the CPU."""

@@ -1,0 +1,82 @@
+"""Inputs that several nodes share, and settings taken from a profile unless a widget says otherwise."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from comfy_api.latest import io
+
+from ..portrait3d_core.errors import SettingsError
+from ..portrait3d_core.profiles import PROFILES, Profile
+from ..portrait3d_core.stages.refine import TOY_REFINE, RefineSettings
+
+Settings = TypeVar("Settings")
+
+FROM_PROFILE = -1
+"""Value of a number widget that leaves the setting to the profile."""
+PROFILE_CHOICE = "from profile"
+"""The same for a dropdown."""
+DEFAULT_PROFILE = "toy"
+MAX_SEED = 2**32 - 1
+MAX_STEPS = 100_000
+
+
+def profile_input() -> io.Combo.Input:
+    """The dropdown of profiles."""
+    return io.Combo.Input(
+        "profile",
+        options=list(PROFILES),
+        default=DEFAULT_PROFILE,
+        tooltip=(
+            "Set of defaults for everything that is not set here. toy: for the built-in models, any computer. "
+            "default: for full-size models. paper: the settings of the publication."
+        ),
+    )
+
+
+def steps_input(name: str, what: str) -> io.Int.Input:
+    """A number of optimisation steps."""
+    tooltip = f"{what}, in steps. -1 takes the profile's."
+    return io.Int.Input(name, default=FROM_PROFILE, min=FROM_PROFILE, max=MAX_STEPS, tooltip=tooltip)
+
+
+def seed_input() -> io.Int.Input:
+    """The seed of everything random in a node."""
+    return io.Int.Input(
+        "seed",
+        default=0,
+        min=0,
+        max=MAX_SEED,
+        control_after_generate=True,
+        tooltip="Start of the random numbers. The same seed and inputs give the same result on the same machine.",
+    )
+
+
+def preview_input() -> io.Int.Input:
+    """How often a live preview is shown."""
+    return io.Int.Input(
+        "preview_every",
+        default=10,
+        min=1,
+        max=MAX_STEPS,
+        tooltip="Show the current look on the node every so many steps. Small numbers cost time.",
+    )
+
+
+def profile_named(name: str) -> Profile:
+    """The profile with this name. Raises SettingsError."""
+    if name not in PROFILES:
+        raise SettingsError(f"There is no profile {name!r}", expected=", ".join(PROFILES))
+    return PROFILES[name]
+
+
+def refine_settings(name: str) -> RefineSettings:
+    """Refinement settings of a profile; one that skips the refinement by default gets those of the toy model."""
+    return profile_named(name).refine or TOY_REFINE
+
+
+def overridden(settings: Settings, **values: Any) -> Settings:
+    """``settings`` with those of ``values`` that were not left to the profile."""
+    kept = {name: value for name, value in values.items() if value not in (FROM_PROFILE, PROFILE_CHOICE)}
+    return replace(settings, **kept)  # type: ignore[type-var]

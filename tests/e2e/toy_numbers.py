@@ -1,0 +1,56 @@
+"""Run by ComfyUI's Python: the toy MODEL, CLIP and VAE against diffusers. Prints the largest differences as JSON."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+pack, comfyui = Path(sys.argv[1]), sys.argv[2]
+sys.argv = ["main.py", "--cpu"]
+sys.path.insert(0, comfyui)
+
+import comfy.options  # noqa: E402
+
+comfy.options.enable_args_parsing()
+
+import torch  # noqa: E402
+from diffusers import StableDiffusionPipeline  # noqa: E402
+
+spec = importlib.util.spec_from_file_location("pack", pack / "__init__.py", submodule_search_locations=[str(pack)])
+sys.modules["pack"] = importlib.util.module_from_spec(spec)
+
+from pack.nodes.toy_diffusion.loader import load_clip, load_model, load_vae  # noqa: E402
+from pack.portrait3d_core.toy.bundle_files import diffusion_path  # noqa: E402
+
+TEXT = "front view, toy head with fair skin, long red hair, blue shirt"
+
+
+@torch.inference_mode()
+def largest_differences() -> dict[str, float]:
+    folder = diffusion_path()
+    reference = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None, local_files_only=True)
+    model, clip, vae = load_model(folder), load_clip(folder), load_vae(folder)
+    torch.manual_seed(0)
+    length = reference.tokenizer.model_max_length
+    tokens = reference.tokenizer(TEXT, padding="max_length", max_length=length, return_tensors="pt").input_ids
+    text = reference.text_encoder(tokens)[0]
+    ours = clip.encode_from_tokens(clip.tokenize(TEXT))
+    images = torch.rand(2, 64, 64, 3)
+    latents = reference.vae.encode(images.movedim(-1, 1) * 2 - 1).latent_dist.mean
+    decoded = (reference.vae.decode(latents).sample / 2 + 0.5).clamp(0, 1).movedim(1, -1)
+    steps = torch.tensor([10, 700])
+    alpha = reference.scheduler.alphas_cumprod[steps].sqrt().view(-1, 1, 1, 1)
+    sigma = (1 - alpha**2).sqrt()
+    noisy = torch.randn_like(latents)
+    v = reference.unet(noisy, steps, encoder_hidden_states=text.expand(2, -1, -1)).sample
+    clean = model.model.apply_model(noisy / alpha, (sigma / alpha).flatten(), c_crossattn=text.expand(2, -1, -1))
+    pairs = {
+        "text": (text, ours),
+        "encode": (latents, vae.encode(images)),
+        "decode": (decoded, vae.decode(latents)),
+        "x0": (alpha * noisy - sigma * v, clean),
+    }
+    return {name: float((a - b).abs().max()) for name, (a, b) in pairs.items()}
+
+
+print(json.dumps(largest_differences()))

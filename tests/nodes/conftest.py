@@ -1,0 +1,61 @@
+"""The pack as ComfyUI would load it, on top of small stand-ins for ComfyUI (``fakes/``)."""
+
+import asyncio
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FAKES = Path(__file__).parent / "fakes"
+NAME = "/comfyui/custom_nodes/ComfyUI-Portrait3D"
+"""ComfyUI names a pack's module after its folder's path; relative imports must cope with that."""
+
+
+class Pack:
+    """Access to the loaded pack: ``pack.module("nodes.folders")``."""
+
+    def module(self, name: str):
+        return importlib.import_module(f"{NAME}.{name}")
+
+    def node_classes(self) -> list[type]:
+        """What the pack's entry point registers."""
+
+        async def listed():
+            extension = await sys.modules[NAME].comfy_entrypoint()
+            return await extension.get_node_list()
+
+        return asyncio.run(listed())
+
+    def node(self, name: str) -> type:
+        """One node class."""
+        return next(node for node in self.node_classes() if node.__name__ == name)
+
+
+@pytest.fixture(scope="session")
+def pack():
+    """The pack, imported from its folder like ComfyUI does."""
+    known = set(sys.modules)
+    sys.path.insert(0, str(FAKES))
+    spec = importlib.util.spec_from_file_location(NAME, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[NAME] = module
+    spec.loader.exec_module(module)
+    yield Pack()
+    sys.path.remove(str(FAKES))
+    for name in set(sys.modules) - known:
+        if name.startswith((NAME, "comfy", "folder_paths", "server")):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def folders(pack, tmp_path):
+    """ComfyUI's folders below a temporary root; returns the root."""
+    import folder_paths
+
+    folder_paths.use_root(tmp_path)
+    pack.module("nodes.folders").register_model_folder()
+    (tmp_path / "models" / "portrait3d").mkdir(parents=True)
+    return tmp_path

@@ -1,0 +1,3 @@
+class MESH:
+    def __init__(self, vertices, faces):
+        self.vertices, self.faces = vertices, faces

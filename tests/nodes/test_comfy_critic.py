@@ -1,0 +1,137 @@
+"""A ComfyUI model as the core's critic: conventions, hooks, gradients under inference mode, and the session."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from .fake_models import fake_model, fake_vae, table_sampling
+
+TEXTS = {"positive": 5.0, "negative": 1.0, "source": 3.0}
+
+
+@pytest.fixture
+def critics(pack):
+    return pack.module("nodes.comfy_critic")
+
+
+def in_session(critics, stage, model=None, vae=None, texts=TEXTS):
+    """Run ``stage(critic)`` as a node would: the whole graph is under inference mode."""
+    with torch.inference_mode():
+        return critics.run_with_critic(model or fake_model(), vae or fake_vae(), texts, stage, views=1, seed=1)
+
+
+def flow_sampling():
+    from comfy.model_sampling import CONST
+
+    return CONST()
+
+
+def test_noise_levels_of_a_table_model_follow_the_cores_convention(critics):
+    sigmas = table_sampling().sigmas
+    alpha, sigma = in_session(critics, lambda critic: critic.signal_noise(0.52))
+    assert alpha**2 + sigma**2 == pytest.approx(1)
+    assert sigma / alpha == pytest.approx(float(sigmas[5]))
+
+
+def test_noise_levels_of_a_flow_model(critics):
+    assert in_session(critics, lambda critic: critic.signal_noise(0.3), fake_model(flow_sampling())) == (0.7, 0.3)
+
+
+@pytest.mark.parametrize("flow", [False, True])
+def test_the_model_is_shown_latents_in_its_own_scaling(critics, flow):
+    """ComfyUI's table models take latents + sigma noise, its flow models the core's noisy latents as they are."""
+    model = fake_model(flow_sampling() if flow else None)
+    latents, noise = torch.rand(2, 3, 8, 8), torch.randn(2, 3, 8, 8)
+
+    def stage(critic):
+        alpha, sigma = critic.signal_noise(0.5)
+        critic.predict(alpha * latents + sigma * noise, 0.5, critics.TARGET_PROMPT, torch.zeros(2), 2.0)
+
+    in_session(critics, stage, model)
+    shown, level = model.model.seen[0]
+    expected = 0.5 * latents + 0.5 * noise if flow else latents + float(level[0]) * noise
+    assert torch.allclose(shown, expected, atol=1e-5)
+    assert level.shape == (2,)
+
+
+def test_a_prediction_holds_both_halves_and_their_guided_combination(critics):
+    found = in_session(critics, lambda c: c.predict(torch.zeros(1, 3, 8, 8), 0.5, critics.TARGET_PROMPT, torch.zeros(1), 1.5))
+    values = [float(x.mean()) for x in (found.conditional, found.unconditional, found.guided)]
+    assert values == [5.0, 1.0, 7.0]
+    assert not found.guided.is_inference()
+
+
+def test_prompts_choose_among_the_sessions_conditionings(critics):
+    found = in_session(critics, lambda c: c.predict(torch.zeros(1, 3, 8, 8), 0.5, critics.SOURCE_PROMPT, torch.zeros(1), 1.0))
+    assert float(found.conditional.mean()) == 3.0
+
+
+def test_hooks_of_other_packs_apply_to_the_guided_prediction_only(critics):
+    model = fake_model()
+    model.model.options["sampler_post_cfg_function"] = [lambda seen: seen["denoised"] + 100]
+    found = in_session(
+        critics, lambda c: c.predict(torch.zeros(1, 3, 8, 8), 0.5, critics.TARGET_PROMPT, torch.zeros(1), 1.0), model
+    )
+    assert float(found.guided.mean()) == 105.0 and float(found.conditional.mean()) == 5.0
+
+
+def test_encoding_is_differentiable_although_the_vae_was_loaded_under_inference_mode(critics):
+    vae = fake_vae()
+    assert vae.first_stage_model.encoder.weight.is_inference()
+
+    def stage(critic):
+        images = torch.rand(1, 3, 8, 8, requires_grad=True)
+        latents = critic.encode(images)
+        latents.sum().backward()
+        return images, latents
+
+    images, latents = in_session(critics, stage, vae=vae)
+    assert torch.allclose(latents, images * 2 / 3, atol=1e-6)
+    assert torch.allclose(images.grad, torch.full_like(images, 2 / 3))
+
+
+def test_decoding_undoes_encoding(critics):
+    images = torch.rand(1, 3, 8, 8) * 2 - 1
+    assert torch.allclose(in_session(critics, lambda c: c.decode(c.encode(images))), images, atol=1e-5)
+
+
+def test_the_vae_stays_resident_beside_the_model(critics):
+    seen = in_session(critics, lambda critic: critic._guider.model_patcher.additional_models)
+    assert len(seen["portrait3d"]) == 1
+
+
+def test_the_users_model_is_left_as_it_was(critics):
+    model = fake_model()
+    in_session(critics, lambda critic: None, model)
+    assert model.additional_models == {} and model.model.options == {}
+
+
+def test_errors_and_interrupts_of_a_stage_pass_through(critics):
+    def stage(critic):
+        raise KeyError("stop")
+
+    with pytest.raises(KeyError):
+        in_session(critics, stage)
+
+
+def test_the_name_and_size_of_the_model(critics):
+    assert in_session(critics, lambda critic: (critic.name, critic.native_resolution)) == ("FakeModelConfig", 8)
+    resolution = critics.native_resolution
+    assert resolution(type("SDXL", (), {})()) == 1024 and resolution(type("SD15", (), {})()) == 512
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda model, vae: setattr(vae, "latent_channels", 16), "latents of 16 channels"),
+        (lambda model, vae: setattr(vae, "latent_dim", 3), "not an image VAE"),
+        (lambda model, vae: setattr(model.model, "concat_keys", ("mask",)), "inpainting"),
+        (lambda model, vae: setattr(model.model, "model_sampling", SimpleNamespace()), "neither a table"),
+    ],
+)
+def test_unusable_models_are_refused_before_anything_runs(critics, change, message):
+    model, vae = fake_model(), fake_vae()
+    change(model, vae)
+    with pytest.raises(Exception, match=message):
+        in_session(critics, lambda critic: None, model, vae)

@@ -1,0 +1,43 @@
+"""Conversions to and from ComfyUI's images."""
+
+import pytest
+import torch
+
+
+@pytest.fixture
+def images(pack):
+    return pack.module("nodes.images")
+
+
+def test_one_image_and_its_mask_come_back_as_copies_for_autograd(images):
+    with torch.inference_mode():
+        batch, mask = torch.rand(1, 6, 5, 3), torch.ones(1, 6, 5)
+    photo, outline = images.single_image(batch, mask)
+    assert torch.equal(photo, batch[0]) and torch.equal(outline, mask[0])
+    assert not photo.is_inference() and not outline.is_inference()
+
+
+def test_a_batch_is_refused_with_advice(images):
+    with pytest.raises(Exception, match="batch of 2 images.*ImageFromBatch"):
+        images.single_image(torch.rand(2, 4, 4, 3), None)
+
+
+def test_a_mask_of_another_size_is_refused(images):
+    with pytest.raises(Exception, match="mask has shape"):
+        images.single_image(torch.rand(1, 8, 8, 3), torch.zeros(1, 64, 64))
+
+
+def test_depth_is_white_near_and_black_far_or_empty(images):
+    depth = torch.tensor([[[2.0, 3.0, 4.0, 1.0]]])
+    mask = torch.tensor([[[1.0, 1.0, 1.0, 0.0]]])
+    picture = images.depth_pictures(depth, mask)
+    assert picture.shape == (1, 1, 4, 3)
+    assert torch.allclose(picture[0, 0, :, 0], torch.tensor([1.0, 0.5, 0.0, 0.0]))
+
+
+def test_depth_of_nothing_is_black(images):
+    assert not images.depth_pictures(torch.ones(1, 2, 2), torch.zeros(1, 2, 2)).any()
+
+
+def test_pillow_images_are_rounded(images):
+    assert images.to_pil(torch.full((2, 2, 3), 0.5)).getpixel((0, 0)) == (128, 128, 128)

@@ -1,0 +1,193 @@
+"""What the nodes do, under the inference mode in which ComfyUI runs them, with a generator of random weights."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from builders import SMALL
+
+from .fake_models import fake_model, fake_vae
+
+TEXTS = {"positive": 0.5, "negative": 0.0}
+
+
+@pytest.fixture
+def generator(pack, folders):
+    """A GENERATOR wire value, loaded by the node."""
+    torch.manual_seed(0)
+    network = pack.module("portrait3d_core.generator.generator").Generator(SMALL)
+    save = pack.module("portrait3d_core.checkpoints.generator_file").save_generator
+    save(network, folders / "models" / "portrait3d" / "tiny.safetensors")
+    return run(pack, "LoadGenerator", generator="tiny.safetensors")[0]
+
+
+@pytest.fixture
+def portrait(pack, generator):
+    """A PORTRAIT wire value; an inference tensor throughout, as from any node."""
+    return run(pack, "RandomPortrait", generator=generator, seed=1, truncation=1.0)[0]
+
+
+def run(pack, name, **inputs):
+    """The outputs of a node."""
+    with torch.inference_mode():
+        return pack.node(f"Portrait3D{name}").execute(**inputs).args
+
+
+def unchanged(before, after) -> bool:
+    return all(torch.equal(level, after[size]) for size, level in before.items())
+
+
+def test_the_generator_is_handed_to_the_memory_manager(generator):
+    import comfy.model_management as mm
+
+    assert generator.name == "tiny.safetensors"
+    with torch.inference_mode():
+        assert generator.on_device() is generator.patcher.model and mm.loaded[-1] is generator.patcher
+    assert not generator.patcher.model.torgb.bias.is_inference()
+
+
+def test_random_portraits_depend_on_the_seed_alone(pack, generator, portrait):
+    again, other = (run(pack, "RandomPortrait", generator=generator, seed=seed, truncation=1.0)[0] for seed in (1, 2))
+    assert unchanged(portrait.trigrid.levels, again.trigrid.levels)
+    assert not unchanged(portrait.trigrid.levels, other.trigrid.levels)
+
+
+def test_a_saved_portrait_can_be_chosen_and_loaded(pack, folders, portrait):
+    (path,) = run(pack, "SavePortrait", portrait=portrait, filename_prefix="portrait3d/me", half_precision=False)
+    assert path == "portrait3d/me_00001_.safetensors" and (folders / "output" / path).is_file()
+    choice = "me_00001_.safetensors [output]"
+    schema = pack.node("Portrait3DLoadPortrait").define_schema()
+    assert schema.inputs[0].options["options"][0] == choice
+    (loaded,) = run(pack, "LoadPortrait", portrait_file=choice)
+    assert unchanged(portrait.trigrid.levels, loaded.trigrid.levels)
+    assert pack.node("Portrait3DLoadPortrait").fingerprint_inputs(choice)[2] > 0
+
+
+def test_orbit_gives_pictures_masks_depth_normals_video_and_cameras(pack, portrait):
+    images, masks, depth, normals, video, cameras = run(
+        pack, "RenderOrbit", portrait=portrait, path="turntable", frames=3, resolution=32, pitch=10.0, samples=4,
+        superresolution=False, background="white", fps=12.0,
+    )  # fmt: skip
+    assert images.shape == depth.shape == normals.shape == (3, 32, 32, 3)
+    assert masks.shape == (3, 32, 32) and len(cameras) == 3
+    assert video.components.frame_rate == 12 and video.components.images is images
+    for picture in (images, masks, depth, normals):
+        assert picture.dtype == torch.float32 and float(picture.min()) >= 0 and float(picture.max()) <= 1
+    assert torch.allclose(cameras.yaw_deg.sort().values, torch.tensor([-120.0, 0.0, 120.0]), atol=1e-3)
+
+
+@pytest.mark.parametrize(("path", "count"), [("turntable", 5), ("sway", 5), ("refinement", 21)])
+def test_camera_paths(pack, path, count):
+    assert len(pack.module("nodes.render_orbit").camera_path(path, 5, 0.0, 6.5)) == count
+
+
+def test_an_unknown_camera_path_is_refused(pack):
+    with pytest.raises(Exception, match="Unknown camera path"):
+        pack.module("nodes.render_orbit").camera_path("spiral", 5, 0.0, 6.5)
+
+
+def test_invert_returns_a_portrait_the_crop_and_its_camera(pack, generator, monkeypatch):
+    module = pack.module("nodes.invert_image")
+    toy = module.profile_named("toy")
+    quick = replace(toy, invert_photo=replace(toy.invert_photo, starts=0))
+    monkeypatch.setattr(module, "profile_named", {"toy": quick}.__getitem__)
+    found, aligned, camera = run(
+        pack, "InvertImage", generator=generator, image=torch.rand(1, 48, 64, 3), profile="toy", alignment="none", steps=2,
+        likeness_steps=1, seed=0, preview_every=1,
+    )  # fmt: skip
+    assert len(found) == 1 and not found.to_rgb.weight.requires_grad
+    assert aligned.shape[0] == 1 and aligned.shape[1] == aligned.shape[2] and len(camera) == 1
+
+
+def test_invert_widgets_override_the_profile(pack):
+    module = pack.module("nodes.invert_image")
+    base = pack.module("portrait3d_core.profiles").PROFILES["toy"].invert_photo
+    kept = module.invert_settings(base, alignment="auto", steps=-1, likeness_steps=-1, preview_every=7)
+    assert (kept.steps, kept.likeness.steps, kept.preview_every) == (base.steps, base.likeness.steps, 7)
+    changed = module.invert_settings(base, "manual", 3, 0, 1, centre_x=0.2, centre_y=0.3, size=0.4, zoom=1.5)
+    assert (changed.steps, changed.likeness.steps) == (3, 0)
+    assert (changed.align.method, changed.align.centre, changed.align.size) == ("manual", (0.2, 0.3), 0.4)
+
+
+def test_distill_changes_a_copy_with_the_users_model(pack, portrait):
+    before = {size: level.clone() for size, level in portrait.trigrid.levels.items()}
+    (changed,) = run(
+        pack, "Distill", portrait=portrait, model=fake_model(), vae=fake_vae(), **TEXTS, profile="toy", steps=1, cfg=2.0,
+        loss="sds", seed=0, preview_every=1,
+    )  # fmt: skip
+    assert unchanged(before, portrait.trigrid.levels)
+    assert not unchanged(before, changed.trigrid.levels)
+    record = changed.provenance.history[-1]
+    assert record.stage == "distill" and record.settings["guidance_scale"] == (2.0, 2.0)
+    assert not any(level.requires_grad for level in changed.trigrid.levels.values())
+
+
+def test_distill_compares_with_the_source_text_where_there_is_one(pack, portrait):
+    def distilled(**source):
+        return run(
+            pack, "Distill", portrait=portrait, model=fake_model(), vae=fake_vae(), **TEXTS, profile="toy", steps=1, cfg=-1.0,
+            loss="reference_delta", seed=0, preview_every=1, **source,
+        )[0]  # fmt: skip
+
+    alone, compared, again = distilled(), distilled(source=0.1), distilled(source=0.1)
+    assert unchanged(compared.trigrid.levels, again.trigrid.levels)
+    assert not unchanged(alone.trigrid.levels, compared.trigrid.levels)
+
+
+def test_refine_edits_and_fits(pack, portrait, monkeypatch):
+    widgets = pack.module("nodes.widgets")
+    small = widgets.overridden(widgets.TOY_REFINE, resolution=16, crop=8, view_samples=4, fit_samples=4, edit_steps=1, passes=1)
+    monkeypatch.setattr(pack.module("nodes.refine_views"), "refine_settings", lambda name: small)
+    (refined,) = run(
+        pack, "RefineViews", portrait=portrait, model=fake_model(), vae=fake_vae(), **TEXTS, profile="toy", strength=0.3,
+        edit_steps=-1, passes=-1, seed=0,
+    )  # fmt: skip
+    record = refined.provenance.history[-1]
+    assert record.stage == "refine" and record.settings["strength"] == 0.3
+
+
+def test_fit_views_takes_any_square_size(pack, portrait):
+    with torch.inference_mode():
+        cameras = pack.module("portrait3d_core.cameras").turntable(2)
+        pictures = torch.rand(2, 16, 16, 3)
+    (fitted,) = run(
+        pack, "FitViews", portrait=portrait, images=pictures, cameras=cameras, profile="toy", passes=1, seed=0, preview_every=1
+    )
+    assert not unchanged(portrait.trigrid.levels, fitted.trigrid.levels)
+
+
+def test_profiles_that_skip_the_refinement_still_have_settings_for_it(pack):
+    widgets = pack.module("nodes.widgets")
+    assert widgets.refine_settings("toy") is widgets.TOY_REFINE
+    with pytest.raises(Exception, match="no profile"):
+        widgets.refine_settings("none such")
+
+
+@pytest.mark.parametrize("format", ["glb", "obj", "ply", "stl"])
+def test_export_writes_a_mesh_and_hands_it_on(pack, folders, portrait, monkeypatch, format):
+    module = pack.module("nodes.export_mesh")
+    mesh = module.Mesh(
+        torch.eye(4, 3),
+        torch.tensor([[0, 1, 2], [0, 2, 3], [0, 3, 1], [1, 3, 2]]),
+        torch.rand(4, 3),
+        torch.eye(4, 3),
+        1.0,
+        (0.0, 2.0),
+    )
+    asked = {}
+    monkeypatch.setattr(module, "extract_mesh", lambda portrait, settings, on_step: asked.update(settings=settings) or mesh)
+    path, wire = run(
+        pack, "ExportMesh", portrait=portrait, filename_prefix="portrait3d/head", format=format, profile="toy", resolution=-1,
+        level=0.0, largest_only=False,
+    )  # fmt: skip
+    assert path == f"portrait3d/head_00001_.{format}" and (folders / "output" / path).stat().st_size > 0
+    assert wire.vertices.shape == (1, 4, 3) and wire.faces.shape == (1, 4, 3)
+    assert asked["settings"].level is None and asked["settings"].largest_only is False
+
+
+def test_cores_that_know_vertex_colours_get_them(pack, monkeypatch):
+    module = pack.module("nodes.export_mesh")
+    monkeypatch.setattr(module.Types, "MESH", lambda *args, **named: (args, named), raising=False)
+    mesh = module.Mesh(torch.zeros(3, 3), torch.tensor([[0, 1, 2]]), torch.ones(3, 3), torch.zeros(3, 3), 1.0, (0.0, 1.0))
+    _, named = module.comfy_mesh(mesh)
+    assert named["vertex_colors"].shape == named["normals"].shape == (1, 3, 3)

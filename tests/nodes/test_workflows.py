@@ -1,0 +1,74 @@
+"""The saved workflows fit the nodes as they are now."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+WORKFLOWS = sorted((Path(__file__).resolve().parents[2] / "workflows").glob("*.json"))
+WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
+
+
+@pytest.fixture(params=WORKFLOWS, ids=lambda path: path.stem)
+def workflow(request):
+    return json.loads(request.param.read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def our_nodes(pack, folders, workflow):
+    """[(saved node, its schema)] for the nodes of this pack."""
+    schemas = {node.__name__: node.define_schema() for node in pack.node_classes()}
+    ours = [node for node in workflow["nodes"] if node["type"].startswith("Portrait3D")]
+    return [(node, schemas[node["type"]]) for node in ours]
+
+
+def widgets(schema):
+    """One entry per saved value: a seed is followed by what happens to it after each run."""
+    for item in schema.inputs:
+        if item.io_type in WIDGETS:
+            yield item
+            if item.options.get("control_after_generate"):
+                yield None
+
+
+def test_there_are_workflows():
+    assert {path.stem for path in WORKFLOWS} >= {"text_to_portrait_toy", "photo_to_portrait"}
+
+
+def test_widget_values_are_complete_and_in_range(our_nodes):
+    for node, schema in our_nodes:
+        items = list(widgets(schema))
+        assert len(items) == len(node["widgets_values"]), node["type"]
+        for item, value in zip(items, node["widgets_values"]):
+            if item is None:
+                assert value in ("fixed", "increment", "decrement", "randomize")
+            elif item.io_type == "COMBO":
+                assert value in item.options["options"]
+            elif item.io_type in ("INT", "FLOAT"):
+                assert item.options["min"] <= value <= item.options["max"]
+
+
+def test_sockets_have_the_names_and_types_of_the_nodes(our_nodes):
+    for node, schema in our_nodes:
+        known = {item.id: item.io_type for item in schema.inputs}
+        assert all(known[slot["name"]] == slot["type"] for slot in node["inputs"])
+        expected = [(item.display_name, item.io_type) for item in schema.outputs]
+        assert [(slot["name"], slot["type"]) for slot in node["outputs"]] == expected
+
+
+def test_required_sockets_are_connected(our_nodes):
+    for node, schema in our_nodes:
+        connected = {slot["name"] for slot in node["inputs"] if slot["link"] is not None}
+        assert connected >= {i.id for i in schema.inputs if not i.optional and i.io_type not in WIDGETS}, node["type"]
+
+
+def test_both_ends_of_every_link_know_it(workflow):
+    nodes = {node["id"]: node for node in workflow["nodes"]}
+    for link, source, out_slot, target, in_slot, kind in workflow["links"]:
+        assert link in nodes[source]["outputs"][out_slot]["links"]
+        assert nodes[target]["inputs"][in_slot]["link"] == link
+        assert nodes[source]["outputs"][out_slot]["type"] == nodes[target]["inputs"][in_slot]["type"] == kind
+
+
+def test_the_canvas_explains_itself(workflow):
+    assert any(node["type"] == "MarkdownNote" for node in workflow["nodes"]) and workflow["groups"]

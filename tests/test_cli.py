@@ -1,0 +1,83 @@
+"""The command line on the built-in toy models: files out, exit codes, and messages a user can act on."""
+
+import pytest
+import torch
+
+from portrait3d_core.cli import main
+from portrait3d_core.files import write_safetensors
+from portrait3d_core.media import read_image, write_png
+from portrait3d_core.portrait_file import load_portrait
+
+pytest.importorskip("diffusers")
+
+QUICK = ["--steps", "2", "--invert-steps", "3", "--frames", "2", "--resolution", "32", "--mesh-resolution", "32"]
+
+
+def test_generate_writes_every_result_and_says_where(tmp_path, capsys):
+    assert main(["generate", "a person with long red hair", "--output", str(tmp_path / "out"), *QUICK]) == 0
+    printed = capsys.readouterr().out
+    assert str((tmp_path / "out").resolve()) in printed
+    for name in ("contact_sheet.png", "front.png", "orbit.mp4", "portrait.glb", "portrait.safetensors"):
+        assert (tmp_path / "out" / name).stat().st_size > 0
+    history = [record.stage for record in load_portrait(tmp_path / "out" / "portrait.safetensors").provenance.history]
+    assert history[:2] == ["invert", "distill"]
+    assert read_image(tmp_path / "out" / "contact_sheet.png").std() > 0.01
+
+
+def test_from_photo_with_a_mask(tmp_path):
+    photo = torch.full((80, 60, 3), 0.5)
+    mask = torch.zeros(80, 60)
+    rows, columns = torch.meshgrid(torch.arange(80), torch.arange(60), indexing="ij")
+    mask[(rows - 35) ** 2 / 22**2 + (columns - 30) ** 2 / 17**2 < 1] = 1  # head
+    mask[(rows > 64) & ((columns - 30).abs() < 26)] = 1  # shoulders
+    mask[(rows > 50) & ((columns - 30).abs() < 8)] = 1  # neck
+    photo[mask > 0] = torch.tensor([0.8, 0.6, 0.5])
+    write_png(photo, tmp_path / "photo.png")
+    write_png(mask, tmp_path / "mask.png")
+    files = [str(tmp_path / name) for name in ("photo.png", "mask.png", "o")]
+    assert main(["from-photo", files[0], "--mask", files[1], "--output", files[2], *QUICK]) == 0
+    assert (tmp_path / "o" / "portrait.glb").stat().st_size > 0
+
+
+def test_missing_photo_is_one_sentence_and_exit_code_1(tmp_path, capsys):
+    assert main(["from-photo", str(tmp_path / "none.jpg"), "--output", str(tmp_path / "o")]) == 1
+    assert "There is no file" in capsys.readouterr().err
+
+
+def test_wrong_generator_file(tmp_path, capsys):
+    write_safetensors({"lora_up.weight": torch.zeros(2, 2)}, {}, tmp_path / "lora.safetensors")
+    arguments = ["generate", "x", "--output", str(tmp_path / "o"), "--generator", str(tmp_path / "lora.safetensors")]
+    assert main(arguments) == 1
+    assert "lora.safetensors" in capsys.readouterr().err
+
+
+def test_output_that_cannot_be_written_fails_before_the_work(tmp_path, capsys):
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    assert main(["generate", "x", "--output", str(tmp_path / "file" / "o"), *QUICK]) == 1
+    assert "Cannot write" in capsys.readouterr().err
+
+
+def test_absurd_settings_are_refused(tmp_path, capsys):
+    assert main(["generate", "x", "--output", str(tmp_path), "--steps", "0"]) == 1
+    assert main(["generate", "x", "--output", str(tmp_path), "--frames", "0"]) == 1
+    assert main(["generate", "x", "--output", str(tmp_path), "--device", "warp:9"]) == 1
+    assert capsys.readouterr().err.count("portrait3d:") == 3
+
+
+def test_a_prompt_beyond_the_token_limit(tmp_path, capsys):
+    long_prompt = "photo " * 200
+    arguments = ["generate", long_prompt, "--output", str(tmp_path), "--diffusion", str(toy_folder()), *QUICK]
+    assert main([*arguments, "--preset", "toy"]) == 1
+    assert "tokens" in capsys.readouterr().err
+
+
+def toy_folder():
+    from portrait3d_core.toy.bundle_files import diffusion_path
+
+    return diffusion_path()
+
+
+def test_usage_errors_exit_with_2():
+    with pytest.raises(SystemExit) as stop:
+        main(["generate"])
+    assert stop.value.code == 2
