@@ -194,10 +194,10 @@ def latent_statistics(generator: Generator, count: int) -> LatentStatistics:
 @torch.no_grad()
 def reference_mask(generator: Generator, average: Tensor | None = None, resolution: int = 96) -> Tensor:
     """[S, S] front silhouette 0..1 of the average portrait: where photos must put head and shoulders."""
-    average = generator.w_avg if average is None else average
-    portrait = generator.synthesise(_to_w_plus(average, generator))
+    latent = generator.w_avg if average is None else average
+    portrait = generator.synthesise(_to_w_plus(latent, generator))
     settings = RenderSettings(resolution=resolution, coarse_samples=32, fine_samples=16)
-    camera = frontal_camera(generator.config.scene.focal).to(average.device)
+    camera = frontal_camera(generator.config.scene.focal).to(latent.device)
     return render(portrait, camera, settings, background=False).mask[0, 0].clamp(0, 1)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..files import read_safetensors, write_safetensors
+from .checkpoint import read_training, save_training
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,11 @@ def optimise(
     """
     averaged = copy.deepcopy(network).requires_grad_(False)
     optimiser = torch.optim.AdamW(network.parameters(), betas=(0.9, 0.99), weight_decay=1e-4, fused=True)
-    first = _resume(checkpoint, network, averaged, optimiser)
+    first = 0
+    if checkpoint.exists():
+        saved_training = read_training(checkpoint)
+        saved_training.restore(network, averaged, optimiser)
+        first = saved_training.notes["step"]
     started = saved = time.monotonic()
     recent: list[float] = []
     for step in range(first, schedule.steps):
@@ -76,35 +80,7 @@ def optimise(
             on_log(f"{name}: step {step + 1}/{schedule.steps} loss {mean_loss:.5f} {pace:.3f} s/step")
             recent.clear()
         if time.monotonic() - saved > schedule.save_every_s or step + 1 == schedule.steps:
-            _save(checkpoint, step + 1, network, averaged, optimiser)
+            save_training(checkpoint, network, averaged, optimiser, {"step": step + 1})
             saved = time.monotonic()
     network.load_state_dict(averaged.state_dict())
     network.eval()
-
-
-def _save(path: Path, step: int, network: nn.Module, averaged: nn.Module, optimiser: torch.optim.Optimizer) -> None:
-    tensors = {f"weights.{name}": tensor for name, tensor in network.state_dict().items()}
-    tensors |= {f"averaged.{name}": tensor for name, tensor in averaged.state_dict().items()}
-    for index, moments in optimiser.state_dict()["state"].items():
-        tensors |= {f"optimiser.{index}.{name}": tensor for name, tensor in moments.items()}
-    write_safetensors(tensors, {"step": str(step)}, path)
-
-
-def _resume(path: Path, network: nn.Module, averaged: nn.Module, optimiser: torch.optim.Optimizer) -> int:
-    """Load a checkpoint if there is one; returns the number of steps already done."""
-    if not path.exists():
-        return 0
-    tensors, metadata = read_safetensors(path)
-    network.load_state_dict(_under("weights.", tensors))
-    averaged.load_state_dict(_under("averaged.", tensors))
-    moments: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in _under("optimiser.", tensors).items():
-        index, key = name.split(".")
-        moments.setdefault(int(index), {})[key] = tensor
-    optimiser.load_state_dict({**optimiser.state_dict(), "state": moments})
-    return int(metadata["step"])
-
-
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors whose names start with ``prefix``, without it."""
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

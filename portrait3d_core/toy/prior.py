@@ -20,10 +20,10 @@ from torch import Tensor
 
 from ..checkpoints.generator_file import save_generator
 from ..errors import ModelFormatError, SettingsError
-from ..files import atomic_write
 from ..generator.config import GeneratorConfig
 from ..generator.generator import Generator
 from ..portrait import Portrait
+from .checkpoint import read_training, save_training
 from .growth import grow, new_generator
 from .heads import BACKGROUND, HeadAttributes, decode_attributes, encode_attributes, sample_attributes, split_of
 from .mapping_lesson import teach_mapping
@@ -214,31 +214,21 @@ class PriorTrainer:
 
     def save(self, path: Path) -> None:
         """Write a checkpoint that :meth:`restore` continues from exactly."""
-        state = {
-            "generator": self.generator.state_dict(),
-            "average": self.average.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "random": self.random.get_state(),
-            "step": self.step,
-            "plane_resolution": self.generator.config.plane_resolution,
-        }
-        with atomic_write(path) as temporary:
-            torch.save(state, temporary)
+        notes = {"step": self.step, "plane_resolution": self.generator.config.plane_resolution}
+        save_training(path, self.generator, self.average, self.optimiser, notes, {"random": self.random.get_state()})
 
     def restore(self, path: Path) -> None:
         """Continue from a checkpoint of a training with the same settings."""
         try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            self._use(grow(self.generator, state["plane_resolution"]))
-            self.generator.load_state_dict(state["generator"])
-            self.average.load_state_dict(state["average"])
-            self.optimiser.load_state_dict(state["optimiser"])
-        except (KeyError, RuntimeError, ValueError, EOFError) as cause:
+            saved = read_training(path)
+            self._use(grow(self.generator, saved.notes["plane_resolution"]))
+            saved.restore(self.generator, self.average, self.optimiser)
+            self.random.set_state(saved.extra["random"])
+            self.step = saved.notes["step"]
+        except (KeyError, RuntimeError, ValueError) as cause:
             raise ModelFormatError(
                 f"{path} is no checkpoint of this training ({type(cause).__name__})", fix="remove it to start afresh"
             ) from cause
-        self.random.set_state(state["random"])
-        self.step = state["step"]
 
 
 def train_prior(checkpoint: Path, config: GeneratorConfig, settings: PriorTraining, on_log: OnLog = print) -> PriorTrainer:

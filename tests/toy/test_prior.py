@@ -8,6 +8,7 @@ import torch
 from portrait3d_core.cameras import orbit_cameras
 from portrait3d_core.checkpoints.generator_file import load_generator
 from portrait3d_core.errors import ModelFormatError, SettingsError
+from portrait3d_core.files import write_safetensors
 from portrait3d_core.generator.config import GeneratorConfig
 from portrait3d_core.rendering.render import RenderSettings, render
 from portrait3d_core.toy.growth import grow, new_generator
@@ -80,7 +81,7 @@ def test_training_resumes_exactly(tmp_path):
 
 
 def test_a_foreign_checkpoint_is_refused(tmp_path):
-    torch.save({"step": 3}, tmp_path / "other.pt")
+    write_safetensors({"x": torch.zeros(1)}, {"step": "3"}, tmp_path / "other.pt")
     with pytest.raises(ModelFormatError, match="no checkpoint"):
         PriorTrainer(TINY, QUICK).restore(tmp_path / "other.pt")
 
