@@ -12,7 +12,7 @@ from ..portrait3d_core.stages.align import AlignMethod
 from ..portrait3d_core.stages.invert import InvertSettings, invert
 from .images import single_image
 from .memory import ManagedGenerator, autograd, to_wire
-from .progress import report_progress, show_text
+from .progress import report_progress
 from .sockets import CATEGORY, CamerasSocket, GeneratorSocket, PortraitSocket
 from .widgets import overridden, preview_input, profile_input, profile_named, seed_input, steps_input
 
@@ -30,7 +30,6 @@ class Portrait3DInvertImage(io.ComfyNode):
                 "Turns one frontal picture of a head into a 3D portrait: crops it to the generator's frame, searches "
                 "the generator for a look-alike, then lets the portrait itself adapt for more likeness."
             ),
-            hidden=[io.Hidden.unique_id],
             inputs=[
                 GeneratorSocket.Input("generator", tooltip="From Load 3DPortraitGAN."),
                 io.Image.Input("image", tooltip="One head from the front. Transparency counts as mask."),
@@ -69,8 +68,6 @@ class Portrait3DInvertImage(io.ComfyNode):
             photo, outline = single_image(image, mask)
             network, show = generator.on_device(), report_progress()
             found = invert(photo, network, settings, mask=outline, seed=seed, on_step=show)
-        framing = found.alignment
-        show_text(cls.hidden.unique_id, f"framed by: {framing.method}, confidence {framing.confidence:.2f}")
         return io.NodeOutput(to_wire(found.portrait), found.aligned[None].cpu(), found.camera)
 
 
