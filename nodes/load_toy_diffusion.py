@@ -32,7 +32,7 @@ class Portrait3DLoadToyDiffusion(io.ComfyNode):
 
     @classmethod
     def execute(cls) -> io.NodeOutput:
-        from .toy_diffusion.loader import load_clip, load_model, load_vae
+        from .toy_models import load_clip, load_model, load_vae
 
         folder = diffusion_path()
         return io.NodeOutput(load_model(folder), load_clip(folder), load_vae(folder))

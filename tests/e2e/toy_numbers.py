@@ -19,7 +19,7 @@ from diffusers import StableDiffusionPipeline  # noqa: E402
 spec = importlib.util.spec_from_file_location("pack", pack / "__init__.py", submodule_search_locations=[str(pack)])
 sys.modules["pack"] = importlib.util.module_from_spec(spec)
 
-from pack.nodes.toy_diffusion.loader import load_clip, load_model, load_vae  # noqa: E402
+from pack.nodes.toy_models import load_clip, load_model, load_vae  # noqa: E402
 from pack.portrait3d_core.toy.bundle_files import diffusion_path  # noqa: E402
 
 TEXT = "front view, toy head with fair skin, long red hair, blue shirt"

@@ -3,6 +3,9 @@
 import pytest
 import torch
 
+from portrait3d_core.toy.networks.autoencoder import ToyAutoencoder
+from portrait3d_core.toy.networks.unet import ToyUNet
+
 diffusers = pytest.importorskip("diffusers", reason="diffusers is the reference")
 
 UNET = {
@@ -31,18 +34,18 @@ VAE = {
 
 
 @torch.no_grad()
-def test_unet(pack):
+def test_unet():
     reference = diffusers.UNet2DConditionModel(**UNET).eval()
-    network = pack.module("nodes.toy_diffusion.unet").ToyUNet(dict(reference.config), dtype=torch.float32)
+    network = ToyUNet(dict(reference.config), dtype=torch.float32)
     network.load_state_dict(reference.state_dict())
     x, t, text = torch.randn(2, 8, 8, 8), torch.tensor([3, 800]), torch.randn(2, 5, 12)
     assert torch.allclose(network(x, t, text), reference(x, t, encoder_hidden_states=text).sample, atol=1e-5)
 
 
 @torch.no_grad()
-def test_vae(pack):
+def test_vae():
     reference = diffusers.AutoencoderKL(**VAE).eval()
-    network = pack.module("nodes.toy_diffusion.autoencoder").ToyAutoencoder(dict(reference.config))
+    network = ToyAutoencoder(dict(reference.config))
     network.load_state_dict(reference.state_dict())
     images = torch.rand(2, 3, 16, 16) * 2 - 1
     latents = reference.encode(images).latent_dist.mean

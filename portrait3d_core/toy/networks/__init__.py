@@ -1,0 +1,1 @@
+"""The toy diffusion networks without diffusers, for hosts that do not have it (weights in diffusers naming)."""
