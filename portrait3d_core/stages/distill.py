@@ -97,16 +97,21 @@ TOY_EDIT_DISTILL = DistillSettings(
     loss="reference_delta",
     residual_space="image",
     residual_weight="unit",
-    guidance_scale=(1.5, 1.5),
-    t_range=(0.98, 0.10),
+    guidance_scale=(2.0, 2.0),
+    t_range=(0.98, 0.05),
     t_schedule="linear",
     views=TOY_VIEWS,
-    optimiser=OptimiserSettings("adam", learning_rate=0.03, warmup_steps=5, decay_fraction=0.4),
+    optimiser=OptimiserSettings("adam", learning_rate=0.1, warmup_steps=5, decay_fraction=0.4),
     entropy_weight=0.0,
     ema_every=0,
 )
 """Change one thing about an existing toy head, best with a source prompt (docs/toy.md)."""
-TOY_PROMPT_DISTILL = replace(TOY_EDIT_DISTILL, guidance_scale=(3.0, 3.0))
+TOY_PROMPT_DISTILL = replace(
+    TOY_EDIT_DISTILL,
+    guidance_scale=(3.0, 3.0),
+    t_range=(0.98, 0.10),
+    optimiser=replace(TOY_EDIT_DISTILL.optimiser, learning_rate=0.03),
+)
 """Pull a toy head towards a full prompt without a description of the start: face and shape stay, colours follow."""
 
 
