@@ -36,8 +36,8 @@ class Portrait3DDistill(io.ComfyNode):
             display_name="SDS Distill",
             category=CATEGORY,
             description=(
-                "Changes a portrait until the diffusion model sees the text in it from every side (score distillation). Works "
-                "with any Stable Diffusion, SDXL, SD3 or Flux model; LoRAs and ControlNets apply as in KSampler."
+                "Changes a portrait until the diffusion model sees the text in it from every side (score distillation). Made "
+                "for Stable Diffusion, SDXL, SD3 and Flux models; LoRAs and ControlNets apply as in KSampler."
             ),
             inputs=[
                 PortraitSocket.Input("portrait", tooltip="The portrait to start from; it is not changed itself."),

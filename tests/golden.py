@@ -28,12 +28,13 @@ class Golden:
 
     def __init__(self, folder: Path, name: str) -> None:
         self.tensors = load_file(folder / f"{name}.safetensors")
+        self.complete = not name.endswith("_slim")
         notes = folder / f"{name}.json"
         floor = json.loads(notes.read_text()).get("noise_floor", {}) if notes.exists() else {}
         self.noise_floor = floor.get("values", floor)
 
     def __getitem__(self, name: str) -> Tensor:
-        if name not in self.tensors:
+        if name not in self.tensors and not self.complete:  # in a complete file a missing name is an error
             pytest.skip(f"{name} is only in the complete reference file")
         return self.tensors[name]
 
