@@ -61,7 +61,8 @@ def _convolve_constant(profile: Tensor, weight: Tensor, up: bool) -> Tensor:
     else:
         lines = F.conv1d(grouped, kernels.flatten(0, 2), padding=kernels.shape[-1] // 2, groups=count)
     lines = lines.reshape(count, len(cases), -1, lines.shape[-1])
-    return lines[:, pattern].permute(0, 2, 3, 1)
+    choice = F.one_hot(torch.tensor(pattern, device=lines.device), len(cases)).T.to(lines)  # [case, S]
+    return lines.permute(0, 2, 3, 1).contiguous() @ choice  # a product, since indexing has a slow backward pass
 
 
 class RolledLayer(SynthesisLayer):

@@ -14,16 +14,23 @@ from torch import Tensor
 
 from ..generator.generator import Generator
 from .heads import HeadAttributes
-from .heads_attributes import CODE_BLOCKS
+from .heads_attributes import CODE_BLOCKS, HAIR_COLOURS, SHIRTS, SKIN
+
+COLOUR_WEIGHT = 1.5
+"""Colours are told as numbers too, louder than the rest: what all hair colours have in common need not be found out."""
 
 
 def attribute_vectors(heads: Sequence[HeadAttributes]) -> Tensor:
-    """[N, K] one-hot blocks (CODE_BLOCKS) and shape factors of N heads, every column of about unit variance."""
+    """[N, K] one-hot blocks (CODE_BLOCKS), colours and shape factors of N heads; colours of COLOUR_WEIGHT, others of 1 std."""
     columns = []
     for name, size in CODE_BLOCKS:
         index = torch.tensor([int(getattr(head, name)) for head in heads])
         share = 1 / size
         columns.append((torch.nn.functional.one_hot(index, size) - share) / (share * (1 - share)) ** 0.5)
+    for name, palette in (("skin", SKIN), ("hair_colour", HAIR_COLOURS), ("shirt", SHIRTS)):
+        known = torch.tensor(list(palette.values()))[: dict(CODE_BLOCKS)[name]]
+        told = known[[int(getattr(head, name)) for head in heads]]
+        columns.append(COLOUR_WEIGHT * (told - known.mean(dim=0)) / known.std(dim=0))
     columns.append(torch.tensor([head.shape for head in heads]) * 3**0.5)
     return torch.cat(columns, dim=1)
 

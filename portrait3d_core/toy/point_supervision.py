@@ -25,7 +25,7 @@ FACE_HALF_EXTENT = (0.09, 0.07, 0.04)
 FACE_SPREAD = 0.6
 """Face points keep closer to the surface, by this factor."""
 BOX_HALF_M = 0.35
-"""Half the side of the tri-grid box."""
+"""Points are drawn up to this far above and below the middle, beyond the box: no features must mean no density."""
 CROP_MARGIN_M = 0.01
 """Points reach this far beyond the renderer's crop, since trilinear sampling reads one texel further."""
 
@@ -41,18 +41,20 @@ class PointSettings:
                          learning is as easy far from the surface as near it.
     edge_m:              softness of the target occupancy, sigmoid(-distance / edge).
     colour_reach_m:      colour is compared only this close to the surface.
+    colour_bend:         colour errors below this count squared, larger ones linearly (network range -1..1).
     colour_weight:       weight of the colour error against the occupancy error.
     """
 
-    surface: int = 900
-    face: int = 600
-    free: int = 500
+    surface: int = 1200
+    face: int = 800
+    free: int = 600
     spread_m: float = 0.006
     surface_sigma: float = 70.0
     sigma_scale: float = 60.0
     edge_m: float = 0.003
     colour_reach_m: float = 0.015
-    colour_weight: float = 4.0
+    colour_bend: float = 0.1
+    colour_weight: float = 1.5
 
     def __post_init__(self) -> None:
         if min(self.surface, self.face, self.free) < 1:
@@ -87,14 +89,15 @@ def draw_samples(heads: Sequence[HeadAttributes], settings: PointSettings, gener
 
 
 def point_losses(portrait: Portrait, samples: FieldSamples, settings: PointSettings) -> tuple[Tensor, Tensor]:
-    """Occupancy error (cross entropy) and colour error (mean square, network range -1..1) of N portraits."""
+    """Occupancy error (cross entropy) and colour error (smooth absolute difference, network range -1..1) of N portraits."""
     sigma, rgb = sample_field(portrait, samples.points)
     logit = (sigma[..., 0] - settings.surface_sigma) / settings.sigma_scale
     shape_error = F.binary_cross_entropy_with_logits(logit, torch.sigmoid(-samples.distance / settings.edge_m))
     coloured = samples.colour.shape[1]
     reach = (samples.distance[:, :coloured, None].abs() < settings.colour_reach_m).float()
-    squared = (rgb[:, :coloured] - (2 * samples.colour - 1)).square() * reach
-    return shape_error, squared.sum() / (3 * reach.sum()).clamp_min(1)
+    wanted = 2 * samples.colour - 1
+    error = F.smooth_l1_loss(rgb[:, :coloured], wanted, beta=settings.colour_bend, reduction="none") * reach
+    return shape_error, error.sum() / (3 * reach.sum()).clamp_min(1)
 
 
 def _points_near_surface(head: HeadAttributes, settings: PointSettings, generator: torch.Generator) -> Tensor:
