@@ -6,7 +6,8 @@ are linear in its hidden layer, so the hidden activations are composited and dec
 Source: docs/method.md, section "Volume rendering".
 
 Differs from the paper: the original keeps the first pass's samples for the final march; here the first pass computes
-densities only, without gradient, and the final march evaluates all its samples once. The numbers are the same.
+densities only, without gradient, and the final march evaluates all its samples once. The numbers are the same. With
+``march="fine"``, rays on which the first pass finds nothing are not marched at all.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from .compositing import EMPTY_LOGIT, expected_depth, interval_weights, sample_weights
@@ -60,6 +62,10 @@ class Field:
         return (points[..., 0].abs() <= self.crop) & (points[..., 2].abs() <= self.crop)
 
 
+EMPTY_OPACITY = 1e-3
+"""Rays whose coarse opacity is below this are taken as empty (``march="fine"`` only); a picture has 256 steps."""
+
+
 class Marched(NamedTuple):
     """What R rays show: features [R, F], opacity [R, 1], depth [R, 1] metres, normal [R, 3], or [R, 0] if not asked."""
 
@@ -85,25 +91,37 @@ def march_rays(
         return empty
     if merging_pays(field.trigrid, len(hits) * (settings.coarse_samples + settings.fine_samples)):
         field = replace(field, trigrid=merge_levels(field.trigrid))
-    parts = []
+    marched_rays, parts = [], []
     chunks = hits.split(settings.rays_per_chunk)
     for chunk in chunks:
+        depths, opacity = propose(field, rays[chunk], settings)
+        found = opacity > EMPTY_OPACITY
+        if settings.march == "fine" and found.any():
+            chunk, depths = chunk[found], depths[found]
         part = rays[chunk]
-        depths = propose(field, part, settings)
         if torch.is_grad_enabled() and len(chunks) > 1:
             marched = checkpoint(march, field, part, depths, settings, normals, use_reentrant=False, preserve_rng_state=False)
         else:
             marched = march(field, part, depths, settings, normals)
+        marched_rays.append(chunk)
         parts.append(marched)
         if on_chunk is not None:
             on_chunk()
-    found = (torch.cat(part) for part in zip(*parts, strict=True))
-    return Marched(*(base.index_copy(0, hits, values) for base, values in zip(empty, found, strict=True)))
+    where = torch.cat(marched_rays)
+    values = (torch.cat(part) for part in zip(*parts, strict=True))
+    return Marched(*(base.index_copy(0, where, value) for base, value in zip(empty, values, strict=True)))
+
+
+class Proposal(NamedTuple):
+    """Ascending distances [R, S] to march over, and an upper estimate [R] of each ray's opacity."""
+
+    depths: Tensor
+    opacity: Tensor
 
 
 @torch.no_grad()
-def propose(field: Field, rays: Rays, settings: RenderSettings) -> Tensor:
-    """Ascending distances [R, S] to march over (docs/method.md, "Importance samples"). Density only, no gradient."""
+def propose(field: Field, rays: Rays, settings: RenderSettings) -> Proposal:
+    """Where along each ray something is (docs/method.md, "Importance samples"). Density only, no gradient."""
     count = len(rays.origins)
     offsets = middle_offsets(count, settings.coarse_samples, rays.origins) if rays.offsets is None else rays.offsets
     coarse = stratified_depths(settings.ray_start, settings.ray_end, offsets)
@@ -112,9 +130,16 @@ def propose(field: Field, rays: Rays, settings: RenderSettings) -> Tensor:
     sigma = torch.full_like(coarse, EMPTY_LOGIT)
     sigma[inside] = density(field.trigrid, field.decoder, points[inside])
     quantiles = even_quantiles(count, settings.fine_samples, coarse) if rays.quantiles is None else rays.quantiles
-    fine = importance_depths(coarse, interval_weights(sigma, coarse), quantiles)
+    weights = interval_weights(sigma, coarse)
+    fine = importance_depths(coarse, weights, quantiles)
     samples = torch.cat([coarse, fine], dim=1) if settings.march == "paper" else fine
-    return samples.sort(dim=1).values
+    return Proposal(samples.sort(dim=1).values, opacity_bound(sigma, coarse))
+
+
+def opacity_bound(sigma: Tensor, depths: Tensor) -> Tensor:
+    """Opacity [R] of rays if every interval were as dense as the denser of its two ends. sigma, depths: [R, S]."""
+    density = F.softplus(torch.maximum(sigma[:, 1:], sigma[:, :-1]) - 1)
+    return 1 - torch.exp(-(density * depths.diff(dim=1)).sum(dim=1))
 
 
 def march(field: Field, rays: Rays, depths: Tensor, settings: RenderSettings, normals: bool) -> Marched:

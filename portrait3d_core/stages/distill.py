@@ -35,6 +35,7 @@ class DistillSettings:
     ``guidance_scale``: classifier-free guidance at the first and the last step.
     ``t_range``, ``t_schedule``: noise levels; "linear" goes from the first to the second number.
     ``entropy_weight``: of the term that makes opacities decide between 0 and 1.
+    ``outline_weight``: of the squared difference between the silhouette and the start's; 0 lets the shape go.
     ``ema_every``, ``ema_decay``: moving average of the levels, updated every so many steps; 0 = off.
     ``preview_every``: steps between two preview images; 0 = none.
     """
@@ -49,6 +50,7 @@ class DistillSettings:
     views: ViewSettings = ViewSettings()
     optimiser: OptimiserSettings = PAPER_ADAN
     entropy_weight: float = 1e-3
+    outline_weight: float = 0.0
     ema_every: int = 100
     ema_decay: float = 0.95
     preview_every: int = 20
@@ -58,6 +60,10 @@ class DistillSettings:
             raise SettingsError(
                 f"steps {self.steps}, preview_every {self.preview_every}, ema_every {self.ema_every}",
                 expected="at least 1 step and no negative intervals",
+            )
+        if self.entropy_weight < 0 or self.outline_weight < 0:
+            raise SettingsError(
+                f"entropy_weight {self.entropy_weight}, outline_weight {self.outline_weight}", expected="at least 0"
             )
         if not all(0 < t <= 1 for t in self.t_range):
             raise SettingsError(f"The time range is {self.t_range}", expected="both ends above 0 and at most 1")
@@ -138,15 +144,16 @@ def distill(
     levels = LevelOptimiser(portrait, settings.optimiser, settings.steps, STAGE)
     average = MovingAverage(levels.result().trigrid.levels, settings.ema_decay)
     generator = torch.Generator().manual_seed(seed)
+    compared = settings.loss == "reference_delta" or settings.outline_weight > 0
     for step in range(1, settings.steps + 1):
         views = draw_views(settings.views, portrait.scene, generator)
         moment = draw_moment(settings, step, generator)
         with torch.enable_grad():
             rendering = views.render(levels.current())
-        start = render_start(views, levels.start) if settings.loss == "reference_delta" else None
-        seen = SeenViews(rendering.rgb, views.cameras.yaw_deg, start)
+        start = render_start(views, levels.start) if compared else None
+        seen = SeenViews(rendering.rgb, views.cameras.yaw_deg, None if start is None else start.rgb)
         found = image_gradient(guide, seen, moment)
-        push_back(rendering, found.gradient, settings.entropy_weight * entropy_ramp(step, settings.steps))
+        push_back(rendering, found.gradient, shape_term(settings, step, rendering.mask, start))
         levels.step(step)
         if settings.ema_every and step % settings.ema_every == 0:
             average.update(levels.leaves)
@@ -164,17 +171,26 @@ def draw_moment(settings: DistillSettings, step: int, generator: torch.Generator
 
 
 @torch.no_grad()
-def render_start(views: ViewDraw, start: Portrait) -> Tensor:
-    """[B, 3, r, r] the start portrait under the same draw of cameras, background and sample positions."""
-    return views.render(start).rgb
+def render_start(views: ViewDraw, start: Portrait) -> Rendering:
+    """The start portrait under the same draw of cameras, background and sample positions."""
+    return views.render(start)
 
 
-def push_back(rendering: Rendering, gradient: Tensor, entropy_weight: float) -> None:
-    """Add to the levels' ``.grad`` what the image ``gradient`` [B, 3, r, r] and the entropy term mean for them."""
+def shape_term(settings: DistillSettings, step: int, mask: Tensor, start: Rendering | None) -> Tensor:
+    """What opacities [B, 1, r, r] cost at step 1..steps, a scalar: indecision, and leaving the start's outline."""
     with torch.enable_grad():
-        total = (rendering.rgb * gradient).sum()
-        if entropy_weight > 0:
-            total = total + entropy_weight * opacity_entropy(rendering.mask)
+        total = mask.new_zeros(())
+        if settings.entropy_weight > 0:
+            total = total + settings.entropy_weight * entropy_ramp(step, settings.steps) * opacity_entropy(mask)
+        if settings.outline_weight > 0 and start is not None:
+            total = total + settings.outline_weight * 0.5 * (mask - start.mask).square().sum() / len(mask)
+    return total
+
+
+def push_back(rendering: Rendering, gradient: Tensor, shape_cost: Tensor) -> None:
+    """Add to the levels' ``.grad`` what the image ``gradient`` [B, 3, r, r] and the cost of the shape mean for them."""
+    with torch.enable_grad():
+        total = (rendering.rgb * gradient).sum() + shape_cost
     total.backward()
 
 

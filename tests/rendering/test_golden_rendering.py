@@ -137,7 +137,7 @@ def test_distillation_renderer(source, view):
     field = Field(TriGrid(levels), decoder, 0.28)
     depths = torch.cat([golden[f"{view}/depths_coarse"], golden[f"{view}/depths_fine"]], dim=2)[0, ..., 0]
     depths = depths.sort(dim=1).values
-    golden.check(f"{view}/sorted", propose(field, rays, settings), depths)
+    golden.check(f"{view}/sorted", propose(field, rays, settings).depths, depths)
     marched = march(field, rays, depths, settings, normals=False)
     features = marched.features.mT.reshape(1, 32, 10, 10)
     golden.check(f"{view}/feature_image", features)

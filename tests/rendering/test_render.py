@@ -7,8 +7,11 @@ import torch
 from builders import small_generator, small_portrait
 
 from portrait3d_core.cameras import Cameras, frontal_camera, orbit_cameras
+from portrait3d_core.checkpoints.generator_file import load_generator
 from portrait3d_core.errors import SettingsError
+from portrait3d_core.rendering import march
 from portrait3d_core.rendering.render import RayNoise, RenderSettings, density_grid, render, render_super, sample_field
+from portrait3d_core.toy.bundle_files import generator_path
 
 SETTINGS = RenderSettings(resolution=10, coarse_samples=10, fine_samples=8)
 VIEWS = orbit_cameras([0.0, 70.0, 200.0], [0.0, 15.0, -10.0])
@@ -33,6 +36,22 @@ def test_chunk_size_does_not_matter(portrait, march, chunk):
     found = render(portrait, VIEWS[:2], replace(settings, rays_per_chunk=chunk), normals=True)
     assert_same(found, expected)
     torch.testing.assert_close(found.normal, expected.normal, rtol=0, atol=1e-4)
+
+
+def test_skipping_empty_rays_hardly_changes_a_picture(monkeypatch):
+    marched = []
+    plain_march = march.march
+    monkeypatch.setattr(march, "march", lambda *given: marched.append(len(given[2])) or plain_march(*given))
+    generator = load_generator(generator_path())
+    settings = RenderSettings(resolution=32, coarse_samples=24, fine_samples=24, march="fine")
+    with torch.no_grad():
+        head = generator.synthesise(generator.mapping(torch.randn(1, generator.config.z_dim)))
+        skipping = render(head, VIEWS, settings)
+        monkeypatch.setattr(march, "EMPTY_OPACITY", -1.0)
+        full = render(head, VIEWS, settings)
+    assert marched[0] < 0.7 * marched[1]
+    for name in ("rgb", "mask", "features"):  # the depth of an empty ray means nothing
+        torch.testing.assert_close(getattr(skipping, name), getattr(full, name), rtol=0, atol=2e-3)
 
 
 def test_rendering_is_deterministic_and_noise_is_explicit(portrait):

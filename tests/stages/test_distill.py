@@ -200,6 +200,20 @@ def test_entropy_is_largest_for_undecided_opacity_and_ramps():
     assert not equal(result, distill(solid_portrait(), plain(), "x", replace(QUICK, steps=2)))
 
 
+def test_outline_weight_holds_the_silhouette():
+    undecided = replace(QUICK, steps=6, entropy_weight=100.0)
+    with torch.no_grad():
+        start = small_portrait()
+    draw = draw_views(VIEWS, Scene(), torch.Generator().manual_seed(5))
+
+    def change(result):
+        return float((draw.render(result).mask - draw.render(start).mask).abs().mean())
+
+    free = change(distill(start, plain(), "x", undecided))
+    held = change(distill(start, plain(), "x", replace(undecided, outline_weight=1000.0)))
+    assert held < 0.5 * free
+
+
 def test_even_cameras_are_spread_and_pitch_is_in_range():
     settings = replace(VIEWS, per_step=4, pitch_range_deg=(-9.0, 9.0))
     cameras = draw_cameras(settings, Scene(), torch.Generator().manual_seed(0))
@@ -217,6 +231,7 @@ def test_a_draw_renders_two_portraits_alike():
 @pytest.mark.parametrize(
     "wrong",
     [
+        {"outline_weight": -1.0},
         {"steps": 0},
         {"t_range": (0.0, 0.4)},
         {"t_range": (0.02, 1.4)},
