@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 
 from ..errors import SettingsError
 from .rays import Patch
+
+if TYPE_CHECKING:
+    from ..portrait import Scene
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,10 @@ class RenderSettings:
                 expected="0 <= start < end",
                 fix="use 2.35 and 3.12",
             )
+
+    def within(self, scene: Scene) -> RenderSettings:
+        """The same settings between the ray limits of ``scene``."""
+        return replace(self, ray_start=scene.ray_start, ray_end=scene.ray_end)
 
     @property
     def depth_limit(self) -> float:
