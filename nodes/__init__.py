@@ -20,6 +20,12 @@ NODES = {
     "save_portrait": "Portrait3DSavePortrait",
     "load_portrait": "Portrait3DLoadPortrait",
     "load_toy_diffusion": "Portrait3DLoadToyDiffusion",
+    "interpolate": "Portrait3DInterpolatePortraits",
+    "mix_styles": "Portrait3DMixStyles",
+    "save_latent": "Portrait3DSaveLatent",
+    "load_latent": "Portrait3DLoadLatent",
+    "view_prompts": "Portrait3DViewPrompts",
+    "pose_portrait": "Portrait3DPosePortrait",
 }
 """Module of this package: node class in it. The class name is also the node id that saved workflows hold."""
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ..portrait3d_core.errors import GuidanceError
 from ..portrait3d_core.guidance.critic import Prediction
-from ..portrait3d_core.guidance.prompts import DEFAULT_VIEW_WORDS, ViewWords
+from ..portrait3d_core.guidance.prompts import DEFAULT_VIEW_WORDS, ViewWords, hard_view_weights
 from ..portrait3d_core.guidance.schedules import flow_signal_noise, table_index
 from .critic_checks import check_usable, native_resolution
 from .memory import autograd
@@ -34,27 +34,54 @@ EXTRA_MODELS_KEY = "portrait3d"
 
 @dataclass(frozen=True)
 class ConditioningPrompt:
-    """The critic's prompt: names of the session's conditionings to use."""
+    """The critic's prompt: names of the session's conditionings to use.
+
+    ``side`` and ``back`` serve the views from there; None means the same as the side before (front, side, back).
+    """
 
     positive: str = "positive"
     negative: str = "negative"
+    side: str | None = None
+    back: str | None = None
+
+    def of_views(self, yaw_deg: Tensor) -> list[str]:
+        """Name of the positive conditioning of each view, yaw_deg [B]."""
+        side = self.side or self.positive
+        names = (self.positive, side, self.back or side)
+        return [names[int(index)] for index in hard_view_weights(yaw_deg).argmax(dim=-1)]
 
 
 TARGET_PROMPT = ConditioningPrompt()
+
+
+def target_prompt(conditionings: Mapping[str, Conditioning]) -> ConditioningPrompt:
+    """The prompt of a session that may also have conditionings named "side" and "back"."""
+    return ConditioningPrompt(side=_name_in(conditionings, "side"), back=_name_in(conditionings, "back"))
+
+
+def connected(**conditionings: Conditioning | None) -> dict[str, Conditioning]:
+    """Those of the named inputs that something is connected to."""
+    return {name: value for name, value in conditionings.items() if value is not None}
+
+
+def _name_in(conditionings: Mapping[str, Conditioning], name: str) -> str | None:
+    return name if name in conditionings else None
+
+
 SOURCE_PROMPT = ConditioningPrompt(positive="source")
 
 
 class PromptGuider(CFGGuider):
     """A guider that can switch between more than two conditionings while it runs."""
 
-    def select(self, prompt: ConditioningPrompt, guidance_scale: float) -> None:
-        """Choose what the next prediction is conditioned on."""
-        self.prompt = prompt
+    def select(self, positive: str, negative: str, guidance_scale: float) -> None:
+        """Choose by name what the next prediction is conditioned on."""
+        self.selected = positive, negative
         self.set_cfg(guidance_scale)
 
     def predict_noise(self, x: Tensor, timestep: Tensor, model_options: Mapping[str, Any], seed: int | None = None) -> Tensor:
         """ComfyUI's hook for one guided prediction; like the original, with the selected conditionings."""
-        positive, negative = self.conds[self.prompt.positive], self.conds[self.prompt.negative]
+        positive, negative = (self.conds[name] for name in self.selected)
         return sampling_function(
             self.inner_model, x, timestep, negative, positive, self.cfg, model_options=model_options, seed=seed
         )
@@ -114,15 +141,21 @@ class ComfyCritic:
     def predict(
         self, noisy: Tensor, t: float, prompt: ConditioningPrompt, yaw_deg: Tensor, guidance_scale: float
     ) -> Prediction:
-        """Clean latents seen in ``noisy`` [B, C, h, w] at time t. The conditioning is the same for every yaw."""
+        """Clean latents seen in ``noisy`` [B, C, h, w] at time t, each under the conditioning of its side."""
         # ComfyUI's epsilon and v models are given latents + sigma noise, that is the core's noisy latents / alpha.
         level = t if self._is_flow else self._noise_to_signal(t)
         shown = noisy if self._is_flow else noisy / self.signal_noise(t)[0]
-        with torch.inference_mode():
-            self._guider.select(prompt, guidance_scale)
-            levels = torch.full((len(shown),), level, device=shown.device)
-            guided = self._guider(shown, levels, model_options=self._options, seed=self._seed)
-        return Prediction(*(x.float().clone() for x in (self._conditional, self._unconditional, guided)))
+        names = prompt.of_views(yaw_deg)
+        found = [torch.empty(noisy.shape, device=noisy.device) for _ in range(3)]
+        for name in dict.fromkeys(names):
+            views = [index for index, other in enumerate(names) if other == name]
+            with torch.inference_mode():
+                self._guider.select(name, prompt.negative, guidance_scale)
+                levels = torch.full((len(views),), level, device=shown.device)
+                guided = self._guider(shown[views], levels, model_options=self._options, seed=self._seed)
+            for whole, part in zip(found, (self._conditional, self._unconditional, guided), strict=True):
+                whole[views] = part.float()
+        return Prediction(*found)
 
     @property
     def _is_flow(self) -> bool:

@@ -10,7 +10,7 @@ from comfy_api.latest import io
 from ..portrait3d_core.guidance.losses import LossName
 from ..portrait3d_core.portrait import Portrait
 from ..portrait3d_core.stages.distill import DistillSettings, distill
-from .comfy_critic import SOURCE_PROMPT, TARGET_PROMPT, ComfyCritic, Conditioning, run_with_critic
+from .comfy_critic import SOURCE_PROMPT, ComfyCritic, Conditioning, connected, run_with_critic, target_prompt
 from .memory import on_device, to_wire
 from .progress import report_progress
 from .sockets import CATEGORY, PortraitSocket
@@ -22,6 +22,7 @@ from .widgets import (
     profile_input,
     profile_named,
     seed_input,
+    side_inputs,
     steps_input,
 )
 
@@ -68,6 +69,7 @@ class Portrait3DDistill(io.ComfyNode):
                 io.Conditioning.Input(
                     "source", optional=True, tooltip="Describes the portrait as it is now; helps the loss reference_delta."
                 ),
+                *side_inputs(),
             ],
             outputs=[PortraitSocket.Output(display_name="portrait", tooltip="The changed portrait.")],
         )
@@ -83,15 +85,18 @@ class Portrait3DDistill(io.ComfyNode):
         profile: str,
         seed: int,
         source: Conditioning | None = None,
+        side: Conditioning | None = None,
+        back: Conditioning | None = None,
         **widgets,
     ) -> io.NodeOutput:
         settings = distill_settings(profile_named(profile).distill, **widgets)
-        texts = {"positive": positive, "negative": negative, **({} if source is None else {"source": source})}
+        texts = connected(positive=positive, negative=negative, source=source, side=side, back=back)
+        prompt = target_prompt(texts)
         source_prompt = None if source is None else SOURCE_PROMPT
 
         def stage(critic: ComfyCritic) -> Portrait:
             start, show = on_device(portrait), report_progress()
-            return distill(start, critic, TARGET_PROMPT, settings, source_prompt=source_prompt, seed=seed, on_step=show)
+            return distill(start, critic, prompt, settings, source_prompt=source_prompt, seed=seed, on_step=show)
 
         views = settings.views.per_step
         return io.NodeOutput(to_wire(run_with_critic(model, vae, texts, stage, views=views, seed=seed)))

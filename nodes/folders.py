@@ -1,7 +1,7 @@
 """The folders the pack reads and writes. File names reach it only from dropdowns and checked prefixes.
 
 Models lie in ``models/portrait3d`` (also through extra_model_paths.yaml, key ``portrait3d``); saved portraits lie in
-``output/portrait3d``. Nothing outside these folders can be named.
+``output/portrait3d``, saved latents in ``output/portrait3d_latents``. Nothing outside these folders can be named.
 """
 
 from __future__ import annotations
@@ -16,9 +16,13 @@ from ..portrait3d_core.toy.bundle_files import generator_path as toy_generator_p
 
 MODEL_FOLDER = "portrait3d"
 PORTRAIT_SUBFOLDER = "portrait3d"
+LATENT_SUBFOLDER = "portrait3d_latents"
 BUILT_IN_GENERATOR = "toy heads (built in)"
 OUTPUT_MARK = " [output]"
 EXTENSION = ".safetensors"
+GENERATOR_EXTENSIONS = (EXTENSION, ".pkl")
+PORTRAIT_EXTENSIONS = (EXTENSION, ".pkl", ".pth", ".pt")
+DECODER_EXTENSION = ".ckpt"
 
 
 def register_model_folder() -> None:
@@ -26,12 +30,22 @@ def register_model_folder() -> None:
     default = str(Path(folder_paths.models_dir) / MODEL_FOLDER)
     folder_paths.add_model_folder_path(MODEL_FOLDER, default, is_default=True)
     paths, _ = folder_paths.folder_names_and_paths[MODEL_FOLDER]
-    folder_paths.folder_names_and_paths[MODEL_FOLDER] = (paths, {EXTENSION})
+    folder_paths.folder_names_and_paths[MODEL_FOLDER] = (paths, {*PORTRAIT_EXTENSIONS, DECODER_EXTENSION})
+
+
+def user_folder() -> Path:
+    """Where conversions go when the model folder is read-only."""
+    return Path(folder_paths.get_user_directory()) / MODEL_FOLDER
+
+
+def _models(extensions: tuple[str, ...]) -> list[str]:
+    """Files of the model folder with one of these extensions."""
+    return [name for name in folder_paths.get_filename_list(MODEL_FOLDER) if name.lower().endswith(extensions)]
 
 
 def generator_choices() -> list[str]:
     """Names for the generator dropdown: the built-in toy first, then the files of the model folder."""
-    return [BUILT_IN_GENERATOR, *folder_paths.get_filename_list(MODEL_FOLDER)]
+    return [BUILT_IN_GENERATOR, *_models(GENERATOR_EXTENSIONS)]
 
 
 def generator_path(name: str) -> Path:
@@ -44,10 +58,8 @@ def generator_path(name: str) -> Path:
 
 def portrait_choices() -> list[str]:
     """Names for the portrait dropdown: files of ``output/portrait3d`` (marked), then those of the model folder."""
-    folder = Path(folder_paths.get_output_directory()) / PORTRAIT_SUBFOLDER
-    files = sorted(folder.rglob(f"*{EXTENSION}")) if folder.is_dir() else []
-    saved = [file.relative_to(folder).as_posix() + OUTPUT_MARK for file in files]
-    return saved + folder_paths.get_filename_list(MODEL_FOLDER)
+    saved = [name + OUTPUT_MARK for name in _saved_files(PORTRAIT_SUBFOLDER)]
+    return saved + _models(PORTRAIT_EXTENSIONS)
 
 
 def portrait_path(name: str) -> Path:
@@ -56,6 +68,29 @@ def portrait_path(name: str) -> Path:
     if name.endswith(OUTPUT_MARK):
         return Path(folder_paths.get_output_directory()) / PORTRAIT_SUBFOLDER / name.removesuffix(OUTPUT_MARK)
     return Path(folder_paths.get_full_path_or_raise(MODEL_FOLDER, name))
+
+
+def latent_choices() -> list[str]:
+    """Names for the latent dropdown: the files of ``output/portrait3d_latents``."""
+    return _saved_files(LATENT_SUBFOLDER)
+
+
+def latent_path(name: str) -> Path:
+    """The file behind a name of :func:`latent_choices`."""
+    _check_listed(name, latent_choices(), f"output/{LATENT_SUBFOLDER}")
+    return Path(folder_paths.get_output_directory()) / LATENT_SUBFOLDER / name
+
+
+def _saved_files(subfolder: str) -> list[str]:
+    """Names, relative to ``subfolder`` of the output folder and with forward slashes, of the files saved there."""
+    folder = Path(folder_paths.get_output_directory()) / subfolder
+    return sorted(file.relative_to(folder).as_posix() for file in folder.rglob(f"*{EXTENSION}")) if folder.is_dir() else []
+
+
+def decoder_path() -> Path | None:
+    """The published decoder (``decoder_512.ckpt``) in the model folder, if there is one."""
+    names = [name for name in _models((DECODER_EXTENSION,)) if "decoder" in name.lower()]
+    return Path(folder_paths.get_full_path_or_raise(MODEL_FOLDER, names[0])) if names else None
 
 
 def _check_listed(name: str, choices: list[str], where: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..portrait3d_core.checkpoints.generator_file import load_generator
-from .folders import file_fingerprint, generator_choices, generator_path
+from .folders import file_fingerprint, generator_choices, generator_path, user_folder
 from .memory import ManagedGenerator, autograd
 from .sockets import CATEGORY, GeneratorSocket
 
@@ -20,25 +20,31 @@ class Portrait3DLoadGenerator(io.ComfyNode):
             display_name="Load 3DPortraitGAN",
             category=CATEGORY,
             description=(
-                "Loads a 3D head generator. Published 3DPortraitGAN weights must first be converted to .safetensors "
-                "(see the README) and put into models/portrait3d. The built-in toy heads need no files."
+                "Loads a 3D head generator. Published 3DPortraitGAN and 3DPortraitGAN-Pyramid files (.pkl) work as they "
+                "are: the first use converts them, without running any code in them. The built-in toy heads need no files."
             ),
             inputs=[
                 io.Combo.Input(
                     "generator",
                     options=generator_choices(),
-                    tooltip="A .safetensors file of models/portrait3d, or the cartoon heads that come with the pack.",
-                )
+                    tooltip="A .safetensors or .pkl file of models/portrait3d, or the cartoon heads that come with the pack.",
+                ),
+                io.Boolean.Input(
+                    "body_model",
+                    default=False,
+                    optional=True,
+                    tooltip="Keep the SMPL arrays of a .pkl, which posing the neck needs. They have their own licence.",
+                ),
             ],
             outputs=[GeneratorSocket.Output(display_name="generator", tooltip="The 3D head generator.")],
         )
 
     @classmethod
-    def fingerprint_inputs(cls, generator: str) -> tuple:
+    def fingerprint_inputs(cls, generator: str, body_model: bool = False) -> tuple:
         return file_fingerprint(generator_path(generator))
 
     @classmethod
-    def execute(cls, generator: str) -> io.NodeOutput:
+    def execute(cls, generator: str, body_model: bool = False) -> io.NodeOutput:
         with autograd():
-            network = load_generator(generator_path(generator))
+            network = load_generator(generator_path(generator), user_folder(), keep_body=body_model)
         return io.NodeOutput(ManagedGenerator.of(network, generator))

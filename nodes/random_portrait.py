@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import torch
 from comfy_api.latest import io
 
+from ..portrait3d_core.explore import random_portrait
 from .memory import ManagedGenerator, to_wire
 from .sockets import CATEGORY, GeneratorSocket, PortraitSocket
 from .widgets import seed_input
+
+ALL_LATENTS = -1
 
 
 class Portrait3DRandomPortrait(io.ComfyNode):
@@ -31,13 +33,22 @@ class Portrait3DRandomPortrait(io.ComfyNode):
                     step=0.05,
                     tooltip="How far the head may be from the average one: 0 gives the average, 1 full variety.",
                 ),
+                io.Int.Input(
+                    "cutoff",
+                    default=ALL_LATENTS,
+                    min=ALL_LATENTS,
+                    max=64,
+                    optional=True,
+                    tooltip=(
+                        "How many of the head's latents are truncated, coarse ones first. -1 means all. Two belong to each "
+                        "level, so 4 tames the overall shape and leaves details and colours free."
+                    ),
+                ),
             ],
             outputs=[PortraitSocket.Output(display_name="portrait", tooltip="The random head.")],
         )
 
     @classmethod
-    def execute(cls, generator: ManagedGenerator, seed: int, truncation: float) -> io.NodeOutput:
-        network = generator.on_device()
-        code = torch.randn(1, network.config.z_dim, generator=torch.Generator().manual_seed(seed))
-        portrait = network.synthesise(network.mapping(code.to(network.w_avg), truncation=truncation))
-        return io.NodeOutput(to_wire(portrait.with_stage("random portrait", seed=seed, truncation=truncation)))
+    def execute(cls, generator: ManagedGenerator, seed: int, truncation: float, cutoff: int = ALL_LATENTS) -> io.NodeOutput:
+        first = None if cutoff == ALL_LATENTS else cutoff
+        return io.NodeOutput(to_wire(random_portrait(generator.on_device(), seed, truncation, first)))

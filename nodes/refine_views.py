@@ -9,11 +9,11 @@ from comfy_api.latest import io
 
 from ..portrait3d_core.portrait import Portrait
 from ..portrait3d_core.stages.refine import refine
-from .comfy_critic import TARGET_PROMPT, ComfyCritic, Conditioning, run_with_critic
+from .comfy_critic import ComfyCritic, Conditioning, connected, run_with_critic, target_prompt
 from .memory import on_device, to_wire
 from .progress import report_progress
 from .sockets import CATEGORY, PortraitSocket
-from .widgets import FROM_PROFILE, overridden, profile_input, refine_settings, seed_input, steps_input
+from .widgets import FROM_PROFILE, overridden, profile_input, refine_settings, seed_input, side_inputs, steps_input
 
 
 class Portrait3DRefineViews(io.ComfyNode):
@@ -48,6 +48,7 @@ class Portrait3DRefineViews(io.ComfyNode):
                 steps_input("edit_steps", "Redrawing of each view"),
                 steps_input("passes", "How often the fit visits every view"),
                 seed_input(),
+                *side_inputs(),
             ],
             outputs=[PortraitSocket.Output(display_name="portrait", tooltip="The sharpened portrait.")],
         )
@@ -62,13 +63,16 @@ class Portrait3DRefineViews(io.ComfyNode):
         negative: Conditioning,
         profile: str,
         seed: int,
+        side: Conditioning | None = None,
+        back: Conditioning | None = None,
         **widgets,
     ) -> io.NodeOutput:
         settings = overridden(refine_settings(profile), **widgets)
+        texts = connected(positive=positive, negative=negative, side=side, back=back)
+        prompt = target_prompt(texts)
 
         def stage(critic: ComfyCritic) -> Portrait:
             start, show = on_device(portrait), report_progress()
-            return refine(start, critic, TARGET_PROMPT, settings, seed=seed, on_step=show)
+            return refine(start, critic, prompt, settings, seed=seed, on_step=show)
 
-        texts = {"positive": positive, "negative": negative}
         return io.NodeOutput(to_wire(run_with_critic(model, vae, texts, stage, views=1, seed=seed)))

@@ -11,10 +11,12 @@ from ..portrait3d_core.errors import SettingsError
 from ..portrait3d_core.portrait import Portrait
 from ..portrait3d_core.rendering.render import RenderSettings
 from ..portrait3d_core.stages.orbit import OrbitSettings, orbit
+from ..portrait3d_core.stages.pose import pose_portrait
 from .images import depth_pictures, normal_pictures
 from .memory import on_device
 from .progress import report_progress
 from .sockets import CATEGORY, CamerasSocket, PortraitSocket
+from .widgets import pose_inputs, pose_settings
 
 PATHS = ("turntable", "sway", "refinement")
 BACKGROUNDS: dict[str, bool | tuple[float, float, float]] = {
@@ -35,7 +37,8 @@ class Portrait3DRenderOrbit(io.ComfyNode):
             category=CATEGORY,
             description=(
                 "Renders pictures of a portrait along a camera path, with masks, depth and normals for other nodes. "
-                "A batch of 120 pictures of 512 x 512 takes about 1.1 GB of memory."
+                "A batch of 120 pictures of 512 x 512 takes about 1.1 GB of memory. With angles other than 0 neck and head are "
+                "posed first, as by Pose Portrait."
             ),
             inputs=[
                 PortraitSocket.Input("portrait", tooltip="The portrait to look at."),
@@ -77,6 +80,7 @@ class Portrait3DRenderOrbit(io.ComfyNode):
                 io.Float.Input(
                     "fps", default=12.0, min=1.0, max=120.0, step=1.0, tooltip="Speed of the video, in pictures per second."
                 ),
+                *pose_inputs(optional=True),
             ],
             outputs=[
                 io.Image.Output(display_name="images", tooltip="The pictures."),
@@ -91,7 +95,9 @@ class Portrait3DRenderOrbit(io.ComfyNode):
     @classmethod
     def execute(cls, portrait: Portrait, path: str, frames: int, pitch: float, fps: float, **rendering) -> io.NodeOutput:
         cameras = camera_path(path, frames, pitch, portrait.scene.focal)
-        views = orbit(on_device(portrait), cameras, orbit_settings(**rendering), report_progress())
+        pose = pose_settings(rendering)
+        posed = portrait if pose.still else pose_portrait(portrait, pose)
+        views = orbit(on_device(posed), cameras, orbit_settings(**rendering), report_progress())
         video = Types.VideoComponents(images=views.rgb, frame_rate=Fraction(fps), audio=None)
         return io.NodeOutput(
             views.rgb,

@@ -35,13 +35,19 @@ class Portrait3DSavePortrait(io.ComfyNode):
                     default=False,
                     tooltip="Store 16-bit numbers: half the file size, colours change by less than one 8-bit step.",
                 ),
+                io.Boolean.Input(
+                    "body_model",
+                    default=False,
+                    optional=True,
+                    tooltip="Keep the pose and the SMPL arrays it needs; they have their own licence. Off: canonical pose.",
+                ),
             ],
             outputs=[io.String.Output(display_name="path", tooltip="The file, relative to the output folder.")],
         )
 
     @classmethod
-    def execute(cls, portrait: Portrait, filename_prefix: str, half_precision: bool) -> io.NodeOutput:
+    def execute(cls, portrait: Portrait, filename_prefix: str, half_precision: bool, body_model: bool = False) -> io.NodeOutput:
         file = new_output_file(filename_prefix, EXTENSION)
-        save_portrait(portrait, file.path, half=half_precision)
+        save_portrait(portrait, file.path, half=half_precision, keep_body=body_model)
         show_text(cls.hidden.unique_id, f"output/{file.relative}")
         return io.NodeOutput(file.relative, ui={"text": [file.relative]})

@@ -9,6 +9,7 @@ from comfy_api.latest import io
 
 from ..portrait3d_core.errors import SettingsError
 from ..portrait3d_core.profiles import PROFILES, Profile
+from ..portrait3d_core.stages.pose import LIMITS_DEG, PoseSettings
 from ..portrait3d_core.stages.refine import TOY_REFINE, RefineSettings
 
 Settings = TypeVar("Settings")
@@ -62,6 +63,44 @@ def preview_input() -> io.Int.Input:
         max=MAX_STEPS,
         tooltip="Show the current look on the node every so many steps. Small numbers cost time.",
     )
+
+
+def side_inputs() -> list[io.Conditioning.Input]:
+    """Optional conditionings of the views that do not show the face from the front."""
+    return [
+        io.Conditioning.Input(
+            "side",
+            optional=True,
+            tooltip="Describes the head seen from the side, for example from 'View Prompts'. Not connected: positive.",
+        ),
+        io.Conditioning.Input(
+            "back", optional=True, tooltip="Describes the head seen from behind. Not connected: side, or else positive."
+        ),
+    ]
+
+
+def pose_inputs(*, optional: bool) -> list[io.Float.Input]:
+    """Six angles: how far neck and head nod, turn and tilt."""
+    directions = ("+ looks down", "+ turns the face to the viewer's right", "+ leans to the viewer's left")
+    return [
+        io.Float.Input(
+            f"{joint}_{axis}",
+            default=0.0,
+            min=-limit,
+            max=limit,
+            step=1.0,
+            optional=optional,
+            tooltip=f"{joint.capitalize()}, degrees: {direction}. The head moves on top of the neck.",
+        )
+        for joint in ("neck", "head")
+        for axis, direction, limit in zip(("nod", "turn", "tilt"), directions, LIMITS_DEG)
+    ]
+
+
+def pose_settings(angles: dict[str, float]) -> PoseSettings:
+    """The core's settings for the widgets of :func:`pose_inputs` that are given, taken out of ``angles``."""
+    neck, head = (tuple(angles.pop(f"{joint}_{axis}", 0.0) for axis in ("nod", "turn", "tilt")) for joint in ("neck", "head"))
+    return PoseSettings(neck, head)
 
 
 def profile_named(name: str) -> Profile:

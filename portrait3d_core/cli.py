@@ -1,4 +1,5 @@
-"""Command line: ``portrait3d generate "PROMPT" --output DIR`` and ``portrait3d from-photo IMAGE --output DIR``.
+"""Command line: ``portrait3d generate "PROMPT" --output DIR`` and ``portrait3d from-photo IMAGE --output DIR``;
+``portrait3d convert FILE...`` and ``portrait3d inspect FILE...`` for published weight files.
 
 Exit codes: 0 done; 1 something the user can fix (the message says how); 2 wrong arguments; 130 stopped with Ctrl-C.
 """
@@ -61,12 +62,25 @@ def _parser() -> argparse.ArgumentParser:
 
     for command in (generate, photo):
         _add_common(command)
+
+    convert = commands.add_parser("convert", help="published generators (.pkl) to .safetensors, each beside its source")
+    convert.add_argument(
+        "--keep-body", action="store_true", help="keep the SMPL arrays for body pose; they have their own licence"
+    )
+    convert.add_argument("--half", action="store_true", help="store half precision: half the size")
+    convert.set_defaults(run=_convert)
+
+    inspect = commands.add_parser("inspect", help="what is inside weight, tri-grid and portrait files")
+    inspect.set_defaults(run=_inspect)
+
+    for command in (convert, inspect):
+        command.add_argument("files", type=Path, nargs="+", metavar="FILE")
     return parser
 
 
 def _add_common(command: argparse.ArgumentParser) -> None:
     command.add_argument("--output", type=Path, required=True, help="folder for the results; created if missing")
-    command.add_argument("--generator", type=Path, help="weights (.safetensors); default: the built-in toy heads")
+    command.add_argument("--generator", type=Path, help="weights (.safetensors or .pkl); default: the built-in toy heads")
     command.add_argument("--diffusion", type=Path, help="diffusers folder or single-file checkpoint; default: the built-in toy")
     command.add_argument("--diffusion-config", type=Path, help="folder with configs and tokenizer of a single-file checkpoint")
     command.add_argument("--preset", choices=sorted(PROFILES), help="default: toy with the built-in weights, else default")
@@ -120,6 +134,24 @@ def _from_photo(args: argparse.Namespace) -> None:
             on_step=bars.update,
         )
         _write_results(outcome, profile, args, bars)
+
+
+def _convert(args: argparse.Namespace) -> None:
+    from .checkpoints.convert import BODY_LICENCE, LICENCE, convert
+
+    for source in args.files:
+        print(f"{source} -> {convert(source, keep_body=args.keep_body, half=args.half)}")
+    print(LICENCE)
+    print(BODY_LICENCE if args.keep_body else "The arrays of the SMPL body model were left out; --keep-body keeps them.")
+
+
+def _inspect(args: argparse.Namespace) -> None:
+    from .checkpoints.inspect import describe
+
+    for path in args.files:
+        print(path)
+        for what, text in describe(path).items():
+            print(f"  {what:<14} {text}")
 
 
 def _profile(args: argparse.Namespace) -> Profile:

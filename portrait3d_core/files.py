@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import struct
@@ -9,7 +10,9 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from .errors import ModelFormatError, OutputError, Portrait3DError
@@ -67,6 +70,23 @@ def read_safetensors(
     Raises:
         ``error``: the file is missing, empty, truncated, or no safetensors file at all.
     """
+    with _safetensors_reader(path, error) as reader:
+        metadata = reader.metadata() or {}
+        return {name: reader.get_tensor(name) for name in reader.keys()}, metadata  # noqa: SIM118 (not a dict)
+
+
+def read_safetensors_header(
+    path: str | os.PathLike[str], error: type[Portrait3DError] = ModelFormatError
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Like :func:`read_safetensors`, with tensors on the "meta" device: shapes without values, whatever the file's size."""
+    with _safetensors_reader(path, error) as reader:
+        shapes = {name: reader.get_slice(name).get_shape() for name in reader.keys()}  # noqa: SIM118 (not a dict)
+        return {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}, reader.metadata() or {}
+
+
+@contextmanager
+def _safetensors_reader(path: str | os.PathLike[str], error: type[Portrait3DError]) -> Iterator[Any]:
+    """The open file; whatever is wrong with it is raised as ``error``."""
     from safetensors import SafetensorError, safe_open
 
     source = Path(path)
@@ -75,8 +95,7 @@ def read_safetensors(
     _check_header(source, error)
     try:
         with safe_open(source, framework="pt", device="cpu") as reader:
-            metadata = reader.metadata() or {}
-            return {name: reader.get_tensor(name) for name in reader.keys()}, metadata  # noqa: SIM118 (not a dict)
+            yield reader
     except (SafetensorError, ValueError, KeyError, OSError) as cause:
         raise error(
             f"{source.name} cannot be read as a safetensors file ({cause})",
@@ -97,6 +116,15 @@ def _check_header(source: Path, error: type[Portrait3DError]) -> None:
             expected="a .safetensors file",
             fix="choose another file, or download this one again if it may be truncated",
         )
+
+
+def sha256(path: str | os.PathLike[str]) -> str:
+    """The file's SHA-256 as 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def read_json_metadata(metadata: Mapping[str, str], key: str, source: str, error: type[Portrait3DError]) -> dict:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from . import __version__
+from .body.warp import Body
 from .cameras import FOCAL_ALIGNED, PIVOT, RADIUS
 from .generator.superresolution import SuperResolution
 from .rendering.decoder import Decoder
@@ -93,6 +94,7 @@ class Portrait:
     background:      [N, F, h, w] feature image shown behind the head, or None
     superresolution: upsampler with this identity's latent folded in, or None
     w_plus:          [N, num_ws, w_dim] the latent the portrait was synthesised from, or None
+    body:            the body whose neck and head the portrait follows when posed, or None if it cannot be posed
     """
 
     trigrid: TriGrid
@@ -103,6 +105,7 @@ class Portrait:
     w_plus: Tensor | None = None
     scene: Scene = Scene()
     provenance: Provenance = Provenance()
+    body: Body | None = None
 
     @property
     def device(self) -> torch.device:
@@ -121,7 +124,7 @@ class Portrait:
         return replace(self, provenance=replace(self.provenance, history=(*self.provenance.history, record)))
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Portrait:
-        """The same portrait with ``change`` applied to every tensor."""
+        """The same portrait with ``change`` applied to every tensor of the head; the body is left alone."""
         sr, background, w_plus = self.superresolution, self.background, self.w_plus
         return replace(
             self,
@@ -135,12 +138,15 @@ class Portrait:
 
     def to(self, *args: Any, **kwargs: Any) -> Portrait:
         """The same portrait on another device or dtype (arguments of ``Tensor.to``)."""
-        return self.map(lambda tensor: tensor.to(*args, **kwargs))
+        return self._everywhere(lambda tensor: tensor.to(*args, **kwargs))
 
     def detach(self) -> Portrait:
         """The same values cut from any autograd graph."""
-        return self.map(Tensor.detach)
+        return self._everywhere(Tensor.detach)
 
     def clone(self) -> Portrait:
         """A copy that shares no memory and no graph, usable by autograd even when made under inference mode."""
-        return self.map(lambda tensor: tensor.detach().clone())
+        return self._everywhere(lambda tensor: tensor.detach().clone())
+
+    def _everywhere(self, change: Callable[[Tensor], Tensor]) -> Portrait:
+        return replace(self.map(change), body=None if self.body is None else self.body.map(change))

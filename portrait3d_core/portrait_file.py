@@ -1,6 +1,7 @@
 """Portrait files: one ``.safetensors`` with a versioned JSON header under the metadata key ``portrait3d``.
 
-Tensor names: ``trigrid.{R}``, ``decoder.*``, ``to_rgb.*``, ``background``, ``superresolution.*``, ``w_plus``.
+Tensor names: ``trigrid.{R}``, ``decoder.*``, ``to_rgb.*``, ``background``, ``superresolution.*``, ``w_plus``, and,
+if asked for, ``body.*``.
 A reader accepts every format version up to :data:`FORMAT_VERSION`; a newer one is refused with advice to update.
 """
 
@@ -16,7 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .errors import PortraitFormatError
+from .body.smpl import LICENCE as BODY_LICENCE
+from .body.warp import Body
+from .errors import ModelFormatError, PortraitFormatError
 from .files import read_json_metadata, read_safetensors, write_safetensors
 from .generator.superresolution import SuperResolution
 from .portrait import Portrait, Provenance, Scene, StageRecord, ToRGB
@@ -25,13 +28,16 @@ from .rendering.trigrid import TriGrid
 
 FORMAT_VERSION = 1
 METADATA_KEY = "portrait3d"
+_BODY = "body."
 _DECODER_FIELDS = tuple(f.name for f in fields(Decoder))
 
 
-def save_portrait(portrait: Portrait, path: str | os.PathLike[str], *, half: bool = False) -> None:
+def save_portrait(portrait: Portrait, path: str | os.PathLike[str], *, half: bool = False, keep_body: bool = False) -> None:
     """Write a portrait atomically.
 
-    ``half`` stores every tensor as float16 (half the size; colours move by less than one 8-bit step).
+    half: store every tensor of the head as float16 (half the size; colours move by less than one 8-bit step).
+    keep_body: also store the body model's arrays, which have a licence of their own, and the pose. Without them a posed
+        portrait is stored in the canonical pose; its history still tells the angles.
 
     Raises:
         OutputError: the file cannot be written.
@@ -48,12 +54,16 @@ def save_portrait(portrait: Portrait, path: str | os.PathLike[str], *, half: boo
         tensors |= {f"superresolution.{name}": tensor for name, tensor in sr.state().items()}
     if half:
         tensors = {name: tensor.half() for name, tensor in tensors.items()}
+    body = portrait.body if keep_body else None
+    if body is not None:
+        tensors |= {f"{_BODY}{name}": tensor for name, tensor in body.state().items()}
     header = {
         "format_version": FORMAT_VERSION,
         "trigrid": {"box_size": portrait.trigrid.box_size, "depth": portrait.trigrid.depth},
         "superresolution": None if sr is None else sr.meta(),
         "scene": asdict(portrait.scene),
         "provenance": asdict(portrait.provenance),
+        "body_licence": None if body is None else BODY_LICENCE,
     }
     write_safetensors(tensors, {METADATA_KEY: json.dumps(header, default=str)}, path)
 
@@ -75,8 +85,8 @@ def load_portrait(path: str | os.PathLike[str]) -> Portrait:
             fix="update ComfyUI-Portrait3D, or save the portrait again with this version",
         )
     try:
-        return _assemble({key: tensor.float() for key, tensor in tensors.items()}, header)
-    except (KeyError, TypeError, ValueError, AttributeError) as cause:
+        return _assemble({key: t if key.startswith(_BODY) else t.float() for key, t in tensors.items()}, header)
+    except (KeyError, TypeError, ValueError, AttributeError, ModelFormatError) as cause:
         raise PortraitFormatError(
             f"{name} has a portrait header but its contents do not fit it ({cause})",
             expected="the tensors and fields listed in docs/method.md, 'Files'",
@@ -92,6 +102,7 @@ def _assemble(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> Portr
     grid, decoder = header["trigrid"], group("decoder.")
     _check_levels(levels, int(grid["depth"]), decoder["hidden_weight"])
     sr_meta = header.get("superresolution")
+    body = group(_BODY)
     return Portrait(
         trigrid=TriGrid(dict(sorted(levels.items())), box_size=float(grid["box_size"]), depth=int(grid["depth"])),
         decoder=Decoder(**decoder),
@@ -101,6 +112,7 @@ def _assemble(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> Portr
         w_plus=tensors.get("w_plus"),
         scene=_scene(header["scene"]),
         provenance=_provenance(header["provenance"]),
+        body=Body.from_state(body) if body else None,
     )
 
 
@@ -124,7 +136,5 @@ def _scene(values: Mapping[str, Any]) -> Scene:
 
 
 def _provenance(values: Mapping[str, Any]) -> Provenance:
-    history = tuple(
-        StageRecord(str(item["stage"]), dict(item["settings"]), dict(item["notes"])) for item in values["history"]
-    )
+    history = tuple(StageRecord(str(item["stage"]), dict(item["settings"]), dict(item["notes"])) for item in values["history"])
     return Provenance(str(values["generator"]), history, {str(k): str(v) for k, v in values["versions"].items()})

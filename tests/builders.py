@@ -1,11 +1,14 @@
 """Small values for tests: a generator and a portrait with random weights. They look like nothing."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import torch
 
 from portrait3d_core.generator.config import GeneratorConfig
 from portrait3d_core.generator.generator import Generator
 from portrait3d_core.generator.superresolution import SuperResolutionConfig
-from portrait3d_core.portrait import Portrait
+from portrait3d_core.portrait import Portrait, Scene
 
 SMALL = GeneratorConfig(
     z_dim=16,
@@ -21,6 +24,17 @@ SMALL = GeneratorConfig(
     neural_resolution=8,
 )
 
+SMALL_SINGLE = replace(
+    SMALL,
+    features=8,
+    box_size=1.0,
+    scene=Scene(crop=0.4, ray_start=2.25, ray_end=3.3),
+    pyramid=False,
+    backbone_channel_base=64,
+    backbone_channel_max=12,
+)
+"""The older generator with one tri-grid of 8 x 8."""
+
 
 def small_generator(seed: int = 0, config: GeneratorConfig = SMALL) -> Generator:
     """A generator of tiny sizes with seeded random weights, in evaluation mode."""
@@ -33,3 +47,15 @@ def small_portrait(seed: int = 0, config: GeneratorConfig = SMALL) -> Portrait:
     generator = small_generator(seed, config)
     z = torch.randn(1, config.z_dim, generator=torch.Generator().manual_seed(seed))
     return generator.synthesise(generator.mapping(z))
+
+
+def make_read_only(monkeypatch, folder: Path, files) -> None:
+    """Refuse writing into ``folder`` in the module ``files``; tests may run as root, for whom no folder is read-only."""
+    original = files.tempfile.mkstemp
+
+    def refusing(*, dir, **rest):
+        if dir == folder:
+            raise PermissionError(13, "Permission denied")
+        return original(dir=dir, **rest)
+
+    monkeypatch.setattr(files.tempfile, "mkstemp", refusing)

@@ -1,40 +1,50 @@
 """Generator weights on disk: one ``.safetensors`` with the published keys and the configuration in its metadata.
 
 A file without that metadata (a bare state dict of the published layout) is accepted too: its sizes are read off the
-tensor shapes. ``renderer.*`` entries (body-model data) are ignored.
+tensor shapes. A published ``.pkl`` is converted on first use (:mod:`.convert`).
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from ..body.smpl import read_body_model
+from ..body.warp import Body
 from ..errors import ModelFormatError
 from ..files import read_json_metadata, read_safetensors, write_safetensors
 from ..generator.config import GeneratorConfig
+from ..generator.discriminator import Discriminator, discriminator_from_state
 from ..generator.generator import Generator
-from ..generator.superresolution import SuperResolutionConfig
+from .generator_layout import EXPECTED, check_layout, discriminator_weights, generator_weights, infer_config
 
 FORMAT = "portrait3d-generator"
 VERSION = 1
-IGNORED_PREFIX = "renderer."
-EXPECTED = "a 3DPortraitGAN-pyramid generator (.safetensors with keys such as 'backbone.mapping.fc0.weight')"
+PICKLE_EXTENSION = ".pkl"
 
 
-def load_generator(path: str | Path) -> Generator:
+def load_generator(path: str | Path, user_folder: str | Path | None = None, *, keep_body: bool = False) -> Generator:
     """The generator in ``path``: float32, on the CPU, in eval mode, parameters not requiring gradients.
 
-    Raises ModelFormatError when the file is missing, truncated, of another format or of another architecture.
+    A published ``.pkl`` is read through its conversion, which the first use writes: see :func:`.convert.converted`
+    for ``user_folder`` and ``keep_body``.
+
+    Raises ModelFormatError when the file is missing, truncated, of another format or of another architecture, and
+    OutputError when a conversion cannot be written anywhere.
     """
-    path = Path(path)
-    state, metadata = read_safetensors(path)
+    path = weights = Path(path)
+    if path.suffix == PICKLE_EXTENSION:
+        from .convert import converted  # which builds on this module
+
+        weights = converted(path, user_folder, keep_body=keep_body)
+    state, metadata = read_safetensors(weights)
     try:
-        generator = generator_from_state(state, _config_in(metadata))
+        generator = generator_from_state(state, config_in(metadata))
     except ModelFormatError as error:
         raise ModelFormatError(f"{path.name}: {error.found}", expected=error.expected, fix=error.fix) from error
     generator.name = path.stem
@@ -43,85 +53,57 @@ def load_generator(path: str | Path) -> Generator:
 
 def generator_from_state(state: Mapping[str, Tensor], config: GeneratorConfig | None = None) -> Generator:
     """A generator with the weights of ``state`` (published keys). ``config`` None means: read it off the shapes."""
-    state = {key: tensor for key, tensor in state.items() if not key.startswith(IGNORED_PREFIX)}
     config = infer_config(state) if config is None else config
-    state.setdefault("dataset_label_std", torch.zeros(config.label_dim))  # unused here, absent from some exports
+    body = _body_in(state)
+    weights = generator_weights(state)
+    weights.setdefault("dataset_label_std", torch.zeros(config.label_dim))  # unused here, absent from some exports
     with torch.device("meta"):
         generator = Generator(config)
-    _check_layout(generator.state_dict(), state)
-    generator.load_state_dict({key: tensor.float() for key, tensor in state.items()}, assign=True)
+    check_layout(generator.state_dict(), weights)
+    generator.load_state_dict({key: tensor.float() for key, tensor in weights.items()}, assign=True)
+    generator.body, generator.discriminator = body, _discriminator_in(state)
     return generator.eval().requires_grad_(False)
 
 
+def _body_in(state: Mapping[str, Tensor]) -> Body | None:
+    """The body that comes with the weights. Unusable arrays count as none: heads can do without, only posing cannot."""
+    with suppress(ModelFormatError):
+        model = read_body_model(state)
+        return None if model is None else Body(model)
+    return None
+
+
+def _discriminator_in(state: Mapping[str, Tensor]) -> Discriminator | None:
+    """The discriminator kept with the weights; one of another layout counts as none, since only its pose head is used."""
+    weights = discriminator_weights(state)
+    with suppress(KeyError, RuntimeError, ValueError):
+        return discriminator_from_state(weights) if weights else None
+    return None
+
+
 def save_generator(
-    generator: Generator, path: str | Path, metadata: Mapping[str, str] | None = None, *, half: bool = False
+    generator: Generator,
+    path: str | Path,
+    metadata: Mapping[str, str] | None = None,
+    *,
+    half: bool = False,
+    extra: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Write the weights and the configuration to ``path``, atomically: a crash leaves the old file or none.
 
     metadata: extra string pairs (training notes, licence) kept in the file.
     half: store floating-point weights as float16 (half the size; loaded as float32).
+    extra: further tensors to keep as they are, for example the body model's arrays.
     """
     config = json.dumps(generator.config.to_json())
     header = {**(metadata or {}), "format": FORMAT, "version": str(VERSION), "config": config}
     state = generator.state_dict()
     if half:
         state = {key: tensor.half() if tensor.is_floating_point() else tensor for key, tensor in state.items()}
-    write_safetensors(state, header, path)
+    write_safetensors({**state, **(extra or {})}, header, path)
 
 
-def infer_config(state: Mapping[str, Tensor]) -> GeneratorConfig:
-    """The configuration that a state dict of the published layout was made with, from its keys and shapes.
-
-    Render settings are not part of a state dict; they get the published values.
-    """
-    if not any(".b3d4." in key for key in state):
-        raise ModelFormatError(
-            "The weights have no 3D-aware pyramid blocks ('backbone.synthesis.b3d4...')",
-            expected=EXPECTED,
-            fix="use the pyramid variant of the model, not 3DPortraitGAN or another network",
-        )
-    try:
-        w_dim, mapping_inputs = state["backbone.mapping.fc0.weight"].shape
-        pose_dim = state["pose_branch.net.2.weight"].shape[0]
-        decoder_hidden, features = state["decoder.net.0.weight"].shape
-        background = _block_channels(state, "bcg_synthesis")
-        last, widest = max(background), max(background.values())
-        return GeneratorConfig(
-            z_dim=mapping_inputs - w_dim,
-            w_dim=w_dim,
-            label_dim=state["backbone.mapping.embed.weight"].shape[1] - pose_dim,
-            pose_dim=pose_dim,
-            mapping_layers=sum(bool(re.fullmatch(r"backbone\.mapping\.fc\d+\.weight", key)) for key in state),
-            plane_resolution=max(_block_channels(state, "backbone.synthesis")),
-            features=features,
-            depth=state["backbone.synthesis.b3d4.block.torgb.weight"].shape[0] // features,
-            decode_channels=state["torgb.weight"].shape[1],
-            decoder_hidden=decoder_hidden,
-            background_resolution=last,
-            background_channel_base=background[last] * last,
-            background_channel_max=widest,
-            superresolution=_infer_superresolution(state),
-        )
-    except (KeyError, ValueError, IndexError) as error:
-        raise ModelFormatError(
-            f"The weights lack or misshape {error}", expected=EXPECTED, fix="download the file again or use another one"
-        ) from error
-
-
-def _infer_superresolution(state: Mapping[str, Tensor]) -> SuperResolutionConfig | None:
-    if not any(key.startswith("superresolution.") for key in state):
-        return None
-    first, second = (state[f"superresolution.block{index}.conv1.weight"].shape[0] for index in (0, 1))
-    return SuperResolutionConfig(state["superresolution.block0.conv0.noise_const"].shape[0] // 2, (first, second))
-
-
-def _block_channels(state: Mapping[str, Tensor], prefix: str) -> dict[int, int]:
-    """{resolution: channels} of the 2D blocks under ``prefix``."""
-    pattern = re.compile(re.escape(prefix) + r"\.b(\d+)\.conv1\.weight")
-    return {int(match[1]): tensor.shape[0] for key, tensor in state.items() if (match := pattern.fullmatch(key))}
-
-
-def _config_in(metadata: Mapping[str, str]) -> GeneratorConfig | None:
+def config_in(metadata: Mapping[str, str]) -> GeneratorConfig | None:
     """The configuration stored by :func:`save_generator`, or None in a file without our metadata."""
     if metadata.get("format") is None and "config" not in metadata:
         return None
@@ -142,16 +124,3 @@ def _config_in(metadata: Mapping[str, str]) -> GeneratorConfig | None:
         raise ModelFormatError(
             f"The configuration in the file is damaged ({error})", expected=EXPECTED, fix="download the file again"
         ) from error
-
-
-def _check_layout(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
-    missing = sorted(set(expected) - set(found))
-    unknown = sorted(set(found) - set(expected))
-    misshapen = sorted(key for key in set(expected) & set(found) if expected[key].shape != found[key].shape)
-    for what, keys in (("lacks", missing), ("has unknown", unknown), ("misshapes", misshapen)):
-        if keys:
-            raise ModelFormatError(
-                f"The file {what} {len(keys)} tensors, for example {keys[0]!r}",
-                expected=EXPECTED,
-                fix="use the complete, unmodified weight file",
-            )

@@ -1,7 +1,8 @@
-"""The backbone: latents to the tri-grid pyramid, and the background's skip network.
+"""The backbone: latents to the tri-grid, and the background's skip network.
 
-A 2D skip network makes one image of 3 * C * D channels per resolution r = 4, 8, ..., R. At every r a 3D-aware block
-turns (skip image + previous 3D output) into the pyramid level of resolution 2r (docs/method.md, "Tri-grid pyramid").
+A 2D skip network makes one image of 3 * C * D channels per resolution r = 4, 8, ..., R. The older generator takes the
+last image as its one tri-grid. In the pyramid, at every r a 3D-aware block turns (skip image + previous 3D output)
+into the level of resolution 2r (docs/method.md, "Tri-grid pyramid").
 """
 
 from __future__ import annotations
@@ -52,25 +53,20 @@ class PyramidSynthesis(nn.Module):
         return levels
 
 
-class Backbone(nn.Module):
-    """The mapping network and the pyramid, under their published names."""
-
-    def __init__(self, mapping: Mapping, synthesis: PyramidSynthesis) -> None:
-        super().__init__()
-        self.mapping = mapping
-        self.synthesis = synthesis
-
-
 class SkipSynthesis(nn.Module):
     """A plain skip network: W+ to an image. Channels at resolution r are min(channel_base / r, channel_max)."""
 
-    def __init__(self, image_channels: int, w_dim: int, last: int, channel_base: int, channel_max: int) -> None:
+    def __init__(
+        self, image_channels: int, w_dim: int, last: int, channel_base: int, channel_max: int, *, batched_const: bool
+    ) -> None:
+        """``batched_const``: see :class:`SynthesisBlock`."""
         super().__init__()
         self.resolutions = block_resolutions(last)
         inputs = 0
         for resolution in self.resolutions:
             outputs = min(channel_base // resolution, channel_max)
-            setattr(self, f"b{resolution}", SynthesisBlock(inputs, outputs, w_dim, resolution, image_channels))
+            block = SynthesisBlock(inputs, outputs, w_dim, resolution, image_channels, batched_const=batched_const)
+            setattr(self, f"b{resolution}", block)
             inputs = outputs
 
     @property
@@ -90,3 +86,17 @@ class SkipSynthesis(nn.Module):
 
 def _repeat_last(w_plus: Tensor, times: int) -> Tensor:
     return w_plus[:, [*range(w_plus.shape[1]), *[-1] * times]]
+
+
+class Backbone(nn.Module):
+    """The mapping network and what makes tri-grids, under their published names."""
+
+    def __init__(self, mapping: Mapping, synthesis: PyramidSynthesis | SkipSynthesis) -> None:
+        super().__init__()
+        self.mapping = mapping
+        self.synthesis = synthesis
+
+    def levels(self, w_plus: Tensor, noise: Noise) -> dict[int, Tensor]:
+        """w_plus [N, num_ws, w_dim] -> tri-grid levels {R: [N, 3, C*D, R, R]} in ascending order."""
+        made = self.synthesis(w_plus, noise)
+        return made if isinstance(made, dict) else {made.shape[-1]: made.unflatten(1, (3, -1))}

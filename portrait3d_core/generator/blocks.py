@@ -34,11 +34,14 @@ class SynthesisBlock(nn.Module):
 
     resample_filter: Tensor
 
-    def __init__(self, inputs: int, outputs: int, w_dim: int, resolution: int, image_channels: int) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, w_dim: int, resolution: int, image_channels: int, *, batched_const: bool = True
+    ) -> None:
+        """``batched_const``: whether the constant input of the first block is stored with a leading 1."""
         super().__init__()
         self.first = resolution == 4
         if self.first:
-            self.const = nn.Parameter(torch.randn(1, outputs, 4, 4))
+            self.const = nn.Parameter(torch.randn((1,) * batched_const + (outputs, 4, 4)))
         else:
             self.conv0 = SynthesisLayer(inputs, outputs, w_dim, resolution)
         self.conv1 = SynthesisLayer(outputs, outputs, w_dim, resolution)

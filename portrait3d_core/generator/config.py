@@ -1,4 +1,8 @@
-"""Sizes of a generator. The defaults are the published 512-pixel pyramid model."""
+"""Sizes of a generator. The defaults are the published 512-pixel pyramid model.
+
+The older 3DPortraitGAN is the same generator with another backbone and other sizes (docs/method.md, section
+"The older generator").
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from typing import Any
 
 from ..errors import SettingsError
 from ..portrait import Scene
-from .blocks import latent_count
+from .blocks import block_resolutions, latent_count
 from .superresolution import SuperResolutionConfig
 
 
@@ -20,7 +24,7 @@ class GeneratorConfig:
     label_dim, pose_dim:     entries of the camera label and of the body pose, concatenated for the mapping network.
     label_scale:             factor on the whole label (the published models use 1).
     mapping_layers:          fully connected layers after the label embedding.
-    plane_resolution:        last 2D block; the finest tri-grid level is twice that.
+    plane_resolution:        last 2D block; a pyramid's finest level is twice that.
     features, depth:         C features and D slices per tri-grid plane.
     decode_channels:         F colour features per point.
     decoder_hidden:          width of the decoder's hidden layer.
@@ -30,6 +34,8 @@ class GeneratorConfig:
     neural_resolution:       render size the generator was trained with, pixels.
     box_size:                side of the tri-grid box in metres.
     scene:                   crop, ray limits and default camera of its portraits.
+    pyramid:                 whether the backbone makes a pyramid; otherwise one tri-grid of ``plane_resolution``.
+    backbone_channel_base, backbone_channel_max: sizes of a backbone without pyramid.
     """
 
     z_dim: int = 512
@@ -51,6 +57,9 @@ class GeneratorConfig:
     neural_resolution: int = 128
     box_size: float = 0.7
     scene: Scene = Scene()
+    pyramid: bool = True
+    backbone_channel_base: int = 32768
+    backbone_channel_max: int = 512
 
     def __post_init__(self) -> None:
         for name in ("plane_resolution", "background_resolution"):
@@ -62,6 +71,11 @@ class GeneratorConfig:
     def num_ws(self) -> int:
         """Latents per identity."""
         return latent_count(self.plane_resolution)
+
+    @property
+    def levels(self) -> list[int]:
+        """Resolutions of the tri-grid levels, ascending."""
+        return [2 * size for size in block_resolutions(self.plane_resolution)] if self.pyramid else [self.plane_resolution]
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-able dictionary; inverse of :meth:`from_json`."""
@@ -75,9 +89,18 @@ class GeneratorConfig:
         scene["pivot"] = tuple(scene.get("pivot", Scene().pivot))
         upsampler = fields.pop("superresolution", None)
         if upsampler is not None:
-            upsampler = SuperResolutionConfig(upsampler["input_resolution"], tuple(upsampler["channels"]))
+            upsampler = SuperResolutionConfig(**{**upsampler, "channels": tuple(upsampler["channels"])})
         return GeneratorConfig(**fields, superresolution=upsampler, scene=Scene(**scene))
 
 
 OFFICIAL_512 = GeneratorConfig()
 """The published 3DPortraitGAN-pyramid at 512 pixels."""
+OFFICIAL_512_SINGLE = GeneratorConfig(
+    features=32,
+    decoder_hidden=64,
+    background_channel_base=16384,
+    box_size=1.0,
+    scene=Scene(crop=0.4, ray_start=2.25, ray_end=3.3),
+    pyramid=False,
+)
+"""The published 3DPortraitGAN (one tri-grid) at 512 pixels."""

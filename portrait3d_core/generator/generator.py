@@ -1,5 +1,7 @@
 """The generator: random code to latent, latent to portrait.
 
+3DPortraitGAN-pyramid and the older 3DPortraitGAN are this class with different configurations.
+
 Submodule names reproduce the published state-dict keys, except ``renderer.*`` (body-model data, not needed for
 canonical portraits). Source: docs/method.md, section "Generator".
 """
@@ -9,6 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ..body.warp import Body
 from ..cameras import Cameras, frontal_camera
 from ..portrait import Portrait, Provenance
 from ..portrait import ToRGB as FoldedToRGB
@@ -16,10 +19,13 @@ from ..rendering.decoder import Decoder
 from ..rendering.trigrid import TriGrid
 from .backbone import Backbone, PyramidSynthesis, SkipSynthesis
 from .config import GeneratorConfig
+from .discriminator import Discriminator
 from .layers import FullyConnected, Noise, ToRGB
 from .mapping import Mapping, truncate
 from .pose import PoseBranch
 from .superresolution import SuperResolutionModule
+
+STORED_NOISE = Noise("const")
 
 
 class DecoderModule(nn.Module):
@@ -39,10 +45,21 @@ class DecoderModule(nn.Module):
         return Decoder(*first.folded(), *last.folded())
 
 
+def _plane_synthesis(config: GeneratorConfig) -> PyramidSynthesis | SkipSynthesis:
+    """The backbone network that makes the tri-grid."""
+    channels, last = config.features * config.depth, config.plane_resolution
+    if config.pyramid:
+        return PyramidSynthesis(channels, config.w_dim, last)
+    base, widest = config.backbone_channel_base, config.backbone_channel_max
+    return SkipSynthesis(3 * channels, config.w_dim, last, base, widest, batched_const=False)
+
+
 class Generator(nn.Module):
-    """3DPortraitGAN-pyramid. See :meth:`mapping` and :meth:`synthesise`.
+    """3DPortraitGAN, with or without pyramid. See :meth:`mapping` and :meth:`synthesise`.
 
     ``name`` says which weights these are (the file's name once loaded); it ends up in the portraits' provenance.
+    ``body`` is the body model its portraits can be posed with, or None; it is no part of the state dict.
+    ``discriminator`` reads body poses off photos; None unless the file kept it.
     """
 
     dataset_label_std: Tensor
@@ -51,17 +68,24 @@ class Generator(nn.Module):
         super().__init__()
         self.config = config
         self.name = ""
+        self.body: Body | None = None
+        self.discriminator: Discriminator | None = None
         w_dim, colours = config.w_dim, config.decode_channels
         self.backbone = Backbone(
             Mapping(config.z_dim, config.label_dim + config.pose_dim, w_dim, config.mapping_layers),
-            PyramidSynthesis(config.features * config.depth, w_dim, config.plane_resolution),
+            _plane_synthesis(config),
         )
         if config.superresolution is not None:
             self.superresolution = SuperResolutionModule(config.superresolution, colours, w_dim)
         self.decoder = DecoderModule(config.features, config.decoder_hidden, colours, config.decoder_lr_multiplier)
         self.torgb = ToRGB(colours, 3, w_dim)
         self.bcg_synthesis = SkipSynthesis(
-            colours, w_dim, config.background_resolution, config.background_channel_base, config.background_channel_max
+            colours,
+            w_dim,
+            config.background_resolution,
+            config.background_channel_base,
+            config.background_channel_max,
+            batched_const=config.pyramid,
         )
         self.pose_branch = PoseBranch(config.z_dim, config.label_dim, config.pose_dim)
         self.register_buffer("dataset_label_std", torch.zeros(config.label_dim))
@@ -109,16 +133,23 @@ class Generator(nn.Module):
         same latent gives the same portrait.
         """
         layer_noise = Noise(noise, generator)
+        return self.portrait(self.backbone.levels(w_plus, layer_noise), w_plus, layer_noise, background_w)
+
+    def portrait(
+        self, levels: dict[int, Tensor], w_plus: Tensor, noise: Noise = STORED_NOISE, background_w: Tensor | None = None
+    ) -> Portrait:
+        """The portraits with the given tri-grid ``levels`` {R: [N, 3, C*D, R, R]}; everything else comes from w_plus."""
         last = w_plus[:, -1]
         upsampler = self.superresolution.folded(last) if self.config.superresolution is not None else None
         return Portrait(
-            trigrid=TriGrid(self.backbone.synthesis(w_plus, layer_noise), self.config.box_size, self.config.depth),
+            trigrid=TriGrid(levels, self.config.box_size, self.config.depth),
             decoder=self.decoder.folded(),
             to_rgb=FoldedToRGB(self.torgb.folded(last)[..., 0, 0], self.torgb.bias),
-            background=self.bcg_synthesis(w_plus if background_w is None else background_w, layer_noise),
+            background=self.bcg_synthesis(w_plus if background_w is None else background_w, noise),
             superresolution=upsampler,
             w_plus=w_plus,
             scene=self.config.scene,
+            body=None if self.body is None else self.body.map(lambda tensor: tensor.to(w_plus.device)),
             provenance=Provenance(generator=self.name),
         )
 

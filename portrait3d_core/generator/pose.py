@@ -25,6 +25,12 @@ def mirror(values: Tensor, entries: list[int]) -> Tensor:
     return values * signs
 
 
+def seen_from_positive_x(label: Tensor) -> Tensor:
+    """[N, 1] bool for camera labels [N, 25]: whether the pose heads answer by the mirror image."""
+    azimuth = torch.atan2(label[:, 11], label[:, 3])  # the angle, not x >= 0, decides for exactly frontal cameras
+    return (azimuth.abs() <= math.pi / 2)[:, None]
+
+
 class PoseBranch(nn.Module):
     """(z, camera label) to pose; symmetric by construction: cameras at x >= 0 are answered by their mirror image."""
 
@@ -35,8 +41,7 @@ class PoseBranch(nn.Module):
 
     def forward(self, z: Tensor, label: Tensor) -> Tensor:
         """z [N, z_dim] (not normalised), label [N, 25] -> pose [N, 6]."""
-        azimuth = torch.atan2(label[:, 11], label[:, 3])  # the angle, not x >= 0, decides for exactly frontal cameras
-        mirrored = (azimuth.abs() <= math.pi / 2)[:, None]
+        mirrored = seen_from_positive_x(label)
         x = torch.cat([z, torch.where(mirrored, mirror(label, MIRRORED_CAMERA_ENTRIES), label)], dim=1)
         first, second, last = self.net
         pose = last(leaky(second(leaky(first(x)))))

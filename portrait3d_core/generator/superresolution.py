@@ -1,4 +1,4 @@
-"""Super-resolution: the rendered feature image to a picture four times its size.
+"""Super-resolution: the rendered feature image to a picture of two or four times its size.
 
 Two skip blocks, all modulated by the last latent. :class:`SuperResolution` is the module folded for given latents:
 plain values that a portrait carries, so it upsamples without the generator.
@@ -26,12 +26,19 @@ CLAMP = 256.0
 class SuperResolutionConfig:
     """Sizes of the super-resolution module.
 
-    input_resolution: features and rgb are resized to this first; the output is four times larger.
+    input_resolution: features and rgb are resized to this first.
     channels:         activations of the two blocks.
+    first_up:         whether both blocks double the size (models of 512 pixels) or only the second (256 and less).
     """
 
     input_resolution: int = 128
     channels: tuple[int, int] = (256, 128)
+    first_up: bool = True
+
+    @property
+    def output_resolution(self) -> int:
+        """Size of the upsampled picture in pixels."""
+        return (4 if self.first_up else 2) * self.input_resolution
 
 
 @dataclass(frozen=True)
@@ -60,11 +67,12 @@ class SuperResolution:
     block0: FoldedBlock
     block1: FoldedBlock
     input_resolution: int
+    first_up: bool = True
 
     @property
     def output_resolution(self) -> int:
         """Size of the upsampled picture in pixels."""
-        return 4 * self.input_resolution
+        return SuperResolutionConfig(self.input_resolution, first_up=self.first_up).output_resolution
 
     def map(self, change: Callable[[Tensor], Tensor]) -> SuperResolution:
         """The same values with ``change`` applied to every tensor."""
@@ -77,18 +85,18 @@ class SuperResolution:
 
     def meta(self) -> dict[str, Any]:
         """The JSON-able rest of the value, next to :meth:`state`."""
-        return {"input_resolution": self.input_resolution}
+        return {"input_resolution": self.input_resolution, "first_up": self.first_up}
 
     @staticmethod
     def from_state(state: Mapping[str, Tensor], meta: Mapping[str, Any]) -> SuperResolution:
         """Inverse of :meth:`state` and :meth:`meta`. Raises KeyError when a tensor is missing."""
         names = [item.name for item in fields(FoldedBlock)]
         block0, block1 = (FoldedBlock(*(state[f"{block}.{name}"] for name in names)) for block in ("block0", "block1"))
-        return SuperResolution(block0, block1, int(meta["input_resolution"]))
+        return SuperResolution(block0, block1, int(meta["input_resolution"]), bool(meta.get("first_up", True)))
 
 
 def super_resolve(superresolution: SuperResolution, rgb: Tensor, features: Tensor) -> Tensor:
-    """rgb [B, 3, n, n] and features [B, F, n, n] (background included) -> [B, 3, 4r, 4r], r = input resolution.
+    """rgb [B, 3, n, n] and features [B, F, n, n] (background included) -> [B, 3, R, R], R = output resolution.
 
     B equals N, or N is 1 and serves all B images. Output about -1..1, not clamped. Differentiable.
     """
@@ -96,11 +104,11 @@ def super_resolve(superresolution: SuperResolution, rgb: Tensor, features: Tenso
     if rgb.shape[-2:] != size:
         rgb, features = (F.interpolate(x, size, mode="bilinear", antialias=True) for x in (rgb, features))
     x = features
-    for block in (superresolution.block0, superresolution.block1):
-        x = activate(_convolve_shared(x, block.conv0_weight, up=True), block.conv0_bias, clamp=CLAMP)
+    for block, up in ((superresolution.block0, superresolution.first_up), (superresolution.block1, True)):
+        x = activate(_convolve_shared(x, block.conv0_weight, up=up), block.conv0_bias, clamp=CLAMP)
         x = activate(_convolve_shared(x, block.conv1_weight), block.conv1_bias, clamp=CLAMP)
         skip = _convolve_shared(x, block.torgb_weight) + block.torgb_bias[:, None, None]
-        rgb = upsample(rgb) + skip.clamp(-CLAMP, CLAMP)
+        rgb = (upsample(rgb) if up else rgb) + skip.clamp(-CLAMP, CLAMP)
     return rgb
 
 
@@ -135,9 +143,11 @@ class SuperResolutionModule(nn.Module):
         super().__init__()
         self.config = config
         first, second = config.channels
-        self.block0 = SuperResolutionBlock(features, first, w_dim, 2 * config.input_resolution)
-        self.block1 = SuperResolutionBlock(first, second, w_dim, 4 * config.input_resolution)
+        size = config.input_resolution * (2 if config.first_up else 1)
+        self.block0 = SuperResolutionBlock(features, first, w_dim, size)
+        self.block1 = SuperResolutionBlock(first, second, w_dim, 2 * size)
 
     def folded(self, w: Tensor) -> SuperResolution:
         """The network for latents w [N, w_dim]."""
-        return SuperResolution(self.block0.folded(w), self.block1.folded(w), self.config.input_resolution)
+        config = self.config
+        return SuperResolution(self.block0.folded(w), self.block1.folded(w), config.input_resolution, config.first_up)

@@ -1,4 +1,4 @@
-"""Point queries: density logits and colours of a portrait anywhere in space, without cropping."""
+"""Point queries: density logits and colours of a portrait anywhere in space, not cropped and in the canonical pose."""
 
 from __future__ import annotations
 

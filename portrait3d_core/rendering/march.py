@@ -51,15 +51,27 @@ class Rays:
 
 @dataclass(frozen=True)
 class Field:
-    """One identity's density and colour, cropped to ``|x|, |z| <= crop``."""
+    """One identity's density and colour, cropped to ``|x|, |z| <= crop``.
+
+    warp: from the world to the space of tri-grid and crop, both [..., 3] metres; None when they are the same.
+    """
 
     trigrid: TriGrid
     decoder: Decoder
     crop: float
+    warp: Callable[[Tensor], Tensor] | None = None
+
+    def canonical(self, points: Tensor) -> Tensor:
+        """World points [..., 3] in the space of the tri-grid."""
+        return points if self.warp is None else self.warp(points)
 
     def inside(self, points: Tensor) -> Tensor:
-        """[...] bool for points [..., 3]."""
+        """[...] bool for canonical points [..., 3]."""
         return (points[..., 0].abs() <= self.crop) & (points[..., 2].abs() <= self.crop)
+
+    def density(self, points: Tensor) -> Tensor:
+        """Raw density logits [M] at world points [M, 3], not cropped."""
+        return density(self.trigrid, self.decoder, self.canonical(points))
 
 
 EMPTY_OPACITY = 1e-3
@@ -80,8 +92,7 @@ def march_rays(
 ) -> Marched:
     """All rays, chunk by chunk. With gradients and more than one chunk, chunks are recomputed in the backward pass."""
     with torch.no_grad():
-        hits = crosses_column(rays.origins, rays.directions, settings.ray_start, settings.depth_limit, field.crop)
-        hits = hits.nonzero()[:, 0]
+        hits = _promising(field, rays, settings).nonzero()[:, 0]
     fills = (0.0, 0.0, settings.depth_limit, 0.0)
     widths = (len(field.decoder.out_bias) - 1, 1, 1, 3 if normals else 0)
     empty = Marched(
@@ -112,6 +123,13 @@ def march_rays(
     return Marched(*(base.index_copy(0, where, value) for base, value in zip(empty, values, strict=True)))
 
 
+def _promising(field: Field, rays: Rays, settings: RenderSettings) -> Tensor:
+    """[R] bool: rays that may meet something inside the crop. With a warp that is not known beforehand."""
+    if field.warp is not None:
+        return torch.ones_like(rays.origins[:, 0], dtype=torch.bool)
+    return crosses_column(rays.origins, rays.directions, settings.ray_start, settings.depth_limit, field.crop)
+
+
 class Proposal(NamedTuple):
     """Ascending distances [R, S] to march over, and an upper estimate [R] of each ray's opacity."""
 
@@ -125,7 +143,7 @@ def propose(field: Field, rays: Rays, settings: RenderSettings) -> Proposal:
     count = len(rays.origins)
     offsets = middle_offsets(count, settings.coarse_samples, rays.origins) if rays.offsets is None else rays.offsets
     coarse = stratified_depths(settings.ray_start, settings.ray_end, offsets)
-    points = rays.points(coarse)
+    points = field.canonical(rays.points(coarse))
     inside = field.inside(points)
     sigma = torch.full_like(coarse, EMPTY_LOGIT)
     sigma[inside] = density(field.trigrid, field.decoder, points[inside])
@@ -144,7 +162,7 @@ def opacity_bound(sigma: Tensor, depths: Tensor) -> Tensor:
 
 def march(field: Field, rays: Rays, depths: Tensor, settings: RenderSettings, normals: bool) -> Marched:
     """Composite each ray over its samples at ``depths`` [R, S]: its own part of the result."""
-    points = rays.points(depths)
+    points = field.canonical(rays.points(depths))
     with torch.no_grad():
         ray, sample = field.inside(points).nonzero(as_tuple=True)
     hidden = decode_hidden(field.decoder, sample_trigrid(field.trigrid, points[ray, sample][None])[0])
@@ -159,4 +177,4 @@ def march(field: Field, rays: Rays, depths: Tensor, settings: RenderSettings, no
     if not normals:
         return Marched(features, opacity, depth, features[:, :0])
     surface = rays.origins + depth * rays.directions
-    return Marched(features, opacity, depth, surface_normals(field.trigrid, field.decoder, surface, opacity))
+    return Marched(features, opacity, depth, surface_normals(field.density, field.trigrid.cell_size, surface, opacity))

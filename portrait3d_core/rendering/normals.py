@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
-
-from .decoder import Decoder
-from .field import density
-from .trigrid import TriGrid
 
 EMPTY_OPACITY = 0.01
 """Rays with less opacity have no surface to speak of."""
 
 
-def surface_normals(trigrid: TriGrid, decoder: Decoder, points: Tensor, opacity: Tensor) -> Tensor:
+def surface_normals(density: Callable[[Tensor], Tensor], step: float, points: Tensor, opacity: Tensor) -> Tensor:
     """Outward unit normals [R, 3] in world space at surface ``points`` [R, 3]; 0 where ``opacity`` [R, 1] is nothing.
 
-    The normal is the direction of fastest falling density logit: central differences over one cell of the finest
-    level on each side, which averages out the kinks of the interpolated field.
+    density: world points [M, 3] to density logits [M].  step: metres; one cell of the finest level is best.
+
+    The normal is the direction of fastest falling density logit: central differences over ``step`` on each side, which
+    averages out the kinks of the interpolated field.
     """
-    step = trigrid.cell_size
     seen = (opacity[:, 0] > EMPTY_OPACITY).nonzero()[:, 0]
     offsets = step * torch.cat([torch.eye(3), -torch.eye(3)]).to(points)
     probes = points[seen, None] + offsets
-    ahead, behind = density(trigrid, decoder, probes.reshape(-1, 3)).reshape(-1, 6).split(3, dim=1)
+    ahead, behind = density(probes.reshape(-1, 3)).reshape(-1, 6).split(3, dim=1)
     return torch.zeros_like(points).index_copy(0, seen, normalize(behind - ahead, dim=1))

@@ -2,10 +2,10 @@
 
 One latent per layer (W+) starts at the average face and is moved by Adam so that its rendering from the photo's camera
 resembles the aligned photo. Fading noise on the latent keeps the first half exploring. Optional parts: choose the best
-of several starts, optimise the generator's noise patterns, turn the camera a little, and finally let the tri-grid
-itself deviate (:mod:`portrait3d_core.stages.likeness`).
+of several starts, optimise the generator's noise patterns, turn the camera a little, predict and optimise the body pose
+of the photo, and finally let the tri-grid itself deviate (:mod:`portrait3d_core.stages.likeness`).
 
-Differs from the paper: the body pose is not part of the optimisation (portraits stay in the canonical pose); the
+Differs from the paper: without a discriminator the pose starts at what the generator expects for the camera; the
 photo's mask, where known, is used; the built-in image distance needs no VGG weights; optimised noise patterns stay in
 the resulting portrait, while the paper discards them.
 """
@@ -27,8 +27,9 @@ from ..errors import NumericalError, SettingsError
 from ..generator.generator import Generator
 from ..portrait import Portrait
 from ..progress import OnStep, StepInfo, ignore_step
-from ..rendering.render import Rendering, RenderSettings, render
+from ..rendering.render import Rendering, RenderSettings
 from .align import Alignment, AlignSettings, align
+from .expectation import LatentStatistics, latent_statistics, predict_pose, reference_mask, to_w_plus
 from .likeness import LikenessSettings, tune_likeness
 from .perceptual import MultiScaleLoss, Perceptual
 from .photo_loss import PhotoLoss
@@ -52,9 +53,10 @@ class InvertSettings:
     optimise_noise: also optimise the noise patterns of the backbone.
     turn_deg: let the camera turn up to this many degrees in yaw and pitch; 0 keeps it.
     mask_weight: weight of the silhouette where a mask is known.
-    align: how the photo is framed.  render: how the view is rendered.  superresolution: compare after upsampling.
+    align: how the photo is framed.  render: how finely the view is rendered.  superresolution: compare after upsampling.
     likeness: the optional last part on the tri-grid.
     preview_every: a picture accompanies every so many steps.
+    optimise_pose: also find the body pose of the photo; without effect for generators without a body model.
     """
 
     steps: int = 300
@@ -70,6 +72,7 @@ class InvertSettings:
     superresolution: bool = False
     likeness: LikenessSettings = LikenessSettings()
     preview_every: int = 10
+    optimise_pose: bool = False
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.w_samples < 2 or self.preview_every < 1 or not 0 <= self.starts <= self.w_samples:
@@ -90,8 +93,9 @@ PAPER_INVERT = InvertSettings(
     optimise_noise=True,
     render=RenderSettings(resolution=128, coarse_samples=96, fine_samples=96, march="paper"),
     superresolution=True,
+    optimise_pose=True,
 )
-"""Spec section 6 (give ``perceptual`` a VGG loss for the paper's distance)."""
+"""docs/method.md, "Inversion" (give ``perceptual`` a VGG loss for the paper's distance)."""
 DEFAULT_INVERT = InvertSettings(starts=32, likeness=LikenessSettings(steps=60))
 """Half the paper's cost and without downloads."""
 TOY_INVERT = InvertSettings(
@@ -111,27 +115,20 @@ class Inversion:
     """A photo turned into a portrait.
 
     portrait: one identity, detached.  alignment: the framed photo and its mask.  camera: the photo's camera.
-    losses: the objective after every finite step.
+    losses: the objective after every finite step.  pose: [1, 6] radians, the body pose in which the portrait matches the
+    photo, or None if it was not looked for; the portrait itself is in the canonical pose.
     """
 
     portrait: Portrait
     alignment: Alignment
     camera: Cameras
     losses: tuple[float, ...] = field(repr=False)
+    pose: Tensor | None = None
 
     @property
     def aligned(self) -> Tensor:
         """[S, S, 3] the framed photo, sRGB 0..1."""
         return self.alignment.image
-
-
-@dataclass(frozen=True)
-class LatentStatistics:
-    """Average latent [w_dim], scalar deviation, and the latents [M, w_dim] both come from."""
-
-    average: Tensor
-    deviation: Tensor
-    samples: Tensor
 
 
 def invert(
@@ -166,65 +163,54 @@ def invert(
             mask=None if alignment.mask is None else alignment.mask[None, None],
             perceptual=perceptual or MultiScaleLoss(),
             mask_weight=settings.mask_weight,
-            settings=settings.render,
+            settings=settings.render.within(generator.config.scene),
             superresolution=settings.superresolution,
         )
         log = _Log(settings, on_step)
-        start = _best_start(generator, statistics, photo_loss, camera, settings.starts)
-        portrait, camera = _search_latent(generator, start, statistics, photo_loss, camera, settings, seed, log)
+        pose = None
+        if settings.optimise_pose and generator.body is not None:
+            pose = predict_pose(photo_loss, camera, generator)
+            statistics = latent_statistics(generator, settings.w_samples, pose)
+        start = _best_start(generator, statistics, photo_loss, camera, pose, settings.starts)
+        portrait, camera = _search_latent(generator, start, statistics, photo_loss, camera, pose, settings, seed, log)
         portrait = tune_likeness(portrait, camera, photo_loss, settings.likeness, log)
-        portrait = portrait.with_stage(STAGE, settings, seed=seed, crop_px=_crop_note(alignment), loss=log.losses[-1])
-    return Inversion(portrait, alignment, camera.to("cpu"), tuple(log.losses))
+        notes = {"seed": seed, "crop_px": _crop_note(alignment), "loss": log.losses[-1]}
+        if portrait.body is not None and portrait.body.pose is not None:
+            pose = portrait.body.pose.cpu()
+            notes["pose_deg"] = [round(angle, 2) for angle in torch.rad2deg(pose[0]).tolist()]
+        portrait = _in_pose(portrait, None).with_stage(STAGE, settings, **notes)
+    return Inversion(portrait, alignment, camera.to("cpu"), tuple(log.losses), pose)
 
 
 # ---------------------------------------------------------------------------------------------------------------
-# What the generator considers normal
+# The search
 
 
-@torch.no_grad()
-def latent_statistics(generator: Generator, count: int) -> LatentStatistics:
-    """Average and deviation of ``count`` random latents for the frontal camera (docs/method.md, "Inversion")."""
-    z = np.random.RandomState(123).randn(count, generator.config.z_dim)
-    samples = generator.mapping(torch.from_numpy(z).to(generator.w_avg))[:, 0]
-    average = samples.mean(0)
-    deviation = ((samples - average).square().sum() / count).sqrt()
-    return LatentStatistics(average, deviation, samples)
-
-
-@torch.no_grad()
-def reference_mask(generator: Generator, average: Tensor | None = None, resolution: int = 96) -> Tensor:
-    """[S, S] front silhouette 0..1 of the average portrait: where photos must put head and shoulders."""
-    latent = generator.w_avg if average is None else average
-    portrait = generator.synthesise(_to_w_plus(latent, generator))
-    settings = RenderSettings(resolution=resolution, coarse_samples=32, fine_samples=16)
-    camera = frontal_camera(generator.config.scene.focal).to(latent.device)
-    return render(portrait, camera, settings, background=False).mask[0, 0].clamp(0, 1)
-
-
-def _to_w_plus(w: Tensor, generator: Generator) -> Tensor:
-    """[w_dim] -> [1, num_ws, w_dim], the same latent for every layer."""
-    return w.expand(1, generator.config.num_ws, -1).clone()
+def _in_pose(portrait: Portrait, pose: Tensor | None) -> Portrait:
+    """The portrait with its body, if it has one, in ``pose`` [1, 6] or None."""
+    return portrait if portrait.body is None else replace(portrait, body=portrait.body.posed(pose))
 
 
 @torch.no_grad()
 def _best_start(
-    generator: Generator, statistics: LatentStatistics, photo_loss: PhotoLoss, camera: Cameras, starts: int
+    generator: Generator,
+    statistics: LatentStatistics,
+    photo_loss: PhotoLoss,
+    camera: Cameras,
+    pose: Tensor | None,
+    starts: int,
 ) -> Tensor:
     """[1, num_ws, w_dim]: of the average and the first ``starts`` random latents, the one closest to the photo.
 
     Compared at half the resolution and without upsampling, which is enough to rank them.
     """
-    candidates = [_to_w_plus(w, generator) for w in (statistics.average, *statistics.samples[:starts])]
+    candidates = [to_w_plus(w, generator) for w in (statistics.average, *statistics.samples[:starts])]
     if len(candidates) == 1:
         return candidates[0]
     coarse = replace(photo_loss.settings, resolution=max(8, photo_loss.settings.resolution // 2))
     scout = replace(photo_loss, settings=coarse, superresolution=False)
-    losses = [float(scout(scout.render(generator.synthesise(w), camera))) for w in candidates]
+    losses = [float(scout(scout.render(_in_pose(generator.synthesise(w), pose), camera))) for w in candidates]
     return candidates[int(np.nanargmin(np.nan_to_num(losses, nan=np.inf)))]
-
-
-# ---------------------------------------------------------------------------------------------------------------
-# The search
 
 
 def learning_rate_ramp(t: float) -> float:
@@ -285,16 +271,18 @@ def _search_latent(
     statistics: LatentStatistics,
     photo_loss: PhotoLoss,
     camera: Cameras,
+    pose: Tensor | None,
     settings: InvertSettings,
     seed: int,
     log: _Log,
 ) -> tuple[Portrait, Cameras]:
-    """Optimise W+, and what the settings add to it. Returns the portrait and the camera found."""
+    """Optimise W+ and, starting from ``pose``, the pose, and what the settings add. Returns portrait and camera found."""
     random = torch.Generator().manual_seed(seed)
     latent = start.clone().requires_grad_()
     turn = torch.zeros(2, requires_grad=True)
+    pose = None if pose is None else pose.clone().requires_grad_()
     with _noise_leaves(generator, settings.optimise_noise, random) as noises:
-        leaves = [latent, *([turn] if settings.turn_deg else []), *noises]
+        leaves = [latent, *([turn] if settings.turn_deg else []), *([] if pose is None else [pose]), *noises]
         optimiser = torch.optim.Adam(leaves, lr=settings.learning_rate)
         view = camera
         bad_steps = 0
@@ -303,7 +291,7 @@ def _search_latent(
             noise_scale = settings.latent_noise * latent_noise_ramp(t) * statistics.deviation
             noisy = latent + noise_scale * torch.randn(latent.shape, generator=random).to(latent)
             view = turned(camera, settings.turn_deg * turn.tanh()) if settings.turn_deg else camera
-            rendering = photo_loss.render(generator.synthesise(noisy), view)
+            rendering = photo_loss.render(_in_pose(generator.synthesise(noisy), pose), view)
             loss = photo_loss(rendering) + (NOISE_WEIGHT * noise_regulariser(noises) if noises else 0.0)
             optimiser.param_groups[0]["lr"] = settings.learning_rate * learning_rate_ramp(t)
             bad_steps = 0 if _step_if_finite(optimiser, loss, leaves) else bad_steps + 1
@@ -317,7 +305,7 @@ def _search_latent(
         if settings.turn_deg:
             view = turned(camera, settings.turn_deg * turn.detach().tanh())
         with torch.no_grad():
-            portrait = generator.synthesise(latent.detach())
+            portrait = _in_pose(generator.synthesise(latent.detach()), None if pose is None else pose.detach())
     return portrait.clone(), view
 
 

@@ -11,7 +11,7 @@ comes from the rendered depth, and the mesh is closed and coloured.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -82,7 +82,8 @@ def extract_mesh(
     settings: MeshSettings = MeshSettings(),
     on_step: OnStep = ignore_step,
 ) -> Mesh:
-    """The closed surface of one portrait, y up, in metres.
+    """The closed surface of one portrait, y up, in metres. That of a posed portrait is extracted in the canonical pose
+    and then moved with the body.
 
     Raises:
         MeshError: nothing of the field reaches the level (the message names the field's range).
@@ -91,6 +92,8 @@ def extract_mesh(
     if len(portrait) != 1:
         raise SettingsError(f"There are {len(portrait)} portraits", expected="one", fix="pick one from the batch first")
     portrait = portrait.detach().to(torch.float32)
+    pose = None if portrait.body is None else portrait.body.from_canonical(0)
+    portrait = replace(portrait, body=None)
     level = surface_logit(portrait) if settings.level is None else density_to_logit(settings.level)
     on_step(StepInfo(STAGE, 1, 4))
     lattice = _bust_lattice(portrait, settings)
@@ -105,7 +108,10 @@ def extract_mesh(
     on_step(StepInfo(STAGE, 3, 4))
     normals = _field_normals(field, vertices)
     world = lattice.points(vertices.to(lattice.corner) - 1)  # the field has one lattice step of padding
-    colours = _colours(portrait, world, normals.to(world), float(lattice.corner[1]))
+    normals = normals.to(world)
+    colours = _colours(portrait, world, normals, float(lattice.corner[1]))
+    if pose is not None:
+        world, normals = pose.carry(world, normals)
     on_step(StepInfo(STAGE, 4, 4))
     low, high = (logit_to_density(value) for value in value_range)
     return Mesh(world.cpu(), faces, colours.cpu(), normals.cpu(), logit_to_density(level), (low, high))

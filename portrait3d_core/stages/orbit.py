@@ -20,7 +20,7 @@ STAGE = "orbit"
 class OrbitSettings:
     """How the views are rendered.
 
-    render: resolution and samples of the volume rendering.
+    render: resolution and samples of the volume rendering; its ray limits are the portrait's.
     superresolution: let the portrait's upsampler (if it has one) enlarge the colours; mask, depth and normals follow.
     background: True the portrait's own, False none (black), or a colour (r, g, b) in sRGB 0..1.
     normals: also compute surface normals (slower).
@@ -96,7 +96,8 @@ def _render_view(portrait: Portrait, camera: Cameras, settings: OrbitSettings) -
     else:
         background = torch.tensor(settings.background, device=portrait.device) * 2 - 1
     renderer = render_super if settings.superresolution else render
-    return renderer(portrait, camera, settings.render, background=background, normals=settings.normals)
+    rays = settings.render.within(portrait.scene)
+    return renderer(portrait, camera, rays, background=background, normals=settings.normals)
 
 
 def _view_planes(rendering: Rendering) -> list[Tensor]:

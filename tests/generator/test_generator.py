@@ -1,18 +1,20 @@
 """Properties of the generator with small random weights."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
-from builders import SMALL, small_generator
+from builders import SMALL, SMALL_SINGLE, small_generator, small_portrait
 
-from portrait3d_core.cameras import orbit_cameras
+from portrait3d_core.cameras import orbit_cameras, turntable
 from portrait3d_core.errors import SettingsError
-from portrait3d_core.generator.config import OFFICIAL_512, GeneratorConfig
+from portrait3d_core.generator.config import OFFICIAL_512, OFFICIAL_512_SINGLE, GeneratorConfig
 from portrait3d_core.generator.generator import Generator
 from portrait3d_core.generator.mapping import truncate
-from portrait3d_core.generator.superresolution import SuperResolution, super_resolve
+from portrait3d_core.generator.superresolution import SuperResolution, SuperResolutionConfig, super_resolve
 from portrait3d_core.rendering.render import RenderSettings, render_super
+from portrait3d_core.stages.orbit import orbit
 
 
 def codes(count):
@@ -32,8 +34,24 @@ def test_sizes_of_a_portrait():
     assert OFFICIAL_512.num_ws == 14
 
 
-def test_a_batch_equals_single_identities():
-    generator, z = small_generator(), codes(3)
+def test_the_older_generator_makes_one_tri_grid():
+    portrait = small_portrait(config=SMALL_SINGLE)
+    assert {r: tuple(level.shape) for r, level in portrait.trigrid.levels.items()} == {8: (1, 3, 24, 8, 8)}
+    assert portrait.trigrid.box_size == 1.0 and portrait.scene == SMALL_SINGLE.scene
+    assert SMALL.levels == [8, 16] and SMALL_SINGLE.levels == [8] and OFFICIAL_512_SINGLE.num_ws == 14
+
+
+def test_pictures_show_what_lies_within_the_portraits_own_rays():
+    """The older generator's rays start nearer and end farther than the pyramid's."""
+    near = replace(SMALL_SINGLE.scene, ray_start=2.65, ray_end=2.75)
+    portrait = small_portrait(config=SMALL_SINGLE)
+    views = [orbit(replace(portrait, scene=scene), turntable(1)).mask.mean() for scene in (portrait.scene, near)]
+    assert views[0] > views[1]
+
+
+@pytest.mark.parametrize("config", [SMALL, SMALL_SINGLE])
+def test_a_batch_equals_single_identities(config):
+    generator, z = small_generator(config=config), codes(3)
     batch = generator.synthesise(generator.mapping(z))
     single = generator.synthesise(generator.mapping(z[1:2]))
     for resolution, level in single.trigrid.levels.items():
@@ -79,8 +97,9 @@ def test_background_may_have_its_own_latent():
     assert torch.equal(mixed.trigrid.levels[16], generator.synthesise(w_plus).trigrid.levels[16])
 
 
-def test_every_used_parameter_gets_a_gradient():
-    generator = Generator(SMALL)
+@pytest.mark.parametrize("config", [SMALL, SMALL_SINGLE])
+def test_every_used_parameter_gets_a_gradient(config):
+    generator = Generator(config)
     portrait = generator.synthesise(generator.mapping(codes(2)))
     settings = RenderSettings(resolution=6, coarse_samples=8, fine_samples=8)
     rendering = render_super(portrait, orbit_cameras([0.0, 40.0]), settings)
@@ -97,20 +116,30 @@ def test_average_latent_follows_its_batches():
     torch.testing.assert_close(generator.w_avg, torch.full((16,), 0.1))
 
 
-def test_super_resolution_is_a_plain_value():
-    generator = small_generator()
+@pytest.mark.parametrize(("first_up", "side"), [(True, 32), (False, 16)])
+def test_super_resolution_is_a_plain_value(first_up, side):
+    generator = small_generator(config=replace(SMALL, superresolution=SuperResolutionConfig(8, (6, 4), first_up)))
     upsampler = generator.synthesise(generator.mapping(codes(1))).superresolution
     restored = SuperResolution.from_state(upsampler.state(), json.loads(json.dumps(upsampler.meta())))
     rgb, features = torch.randn(2, 3, 5, 5), torch.randn(2, 6, 5, 5)
     batch = super_resolve(upsampler, rgb, features)
-    assert batch.shape == (2, 3, 32, 32)
+    assert batch.shape == (2, 3, side, side) and upsampler.output_resolution == side
     assert torch.equal(super_resolve(restored, rgb, features), batch)
     torch.testing.assert_close(super_resolve(upsampler, rgb[1:], features[1:]), batch[1:], rtol=1e-4, atol=1e-4)
 
 
 def test_configuration_survives_json():
-    for config in (OFFICIAL_512, SMALL, GeneratorConfig(superresolution=None, plane_resolution=64)):
+    for config in (OFFICIAL_512, OFFICIAL_512_SINGLE, SMALL, GeneratorConfig(superresolution=None, plane_resolution=64)):
         assert GeneratorConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
+
+
+def test_configurations_of_older_files_are_read():
+    """Files of version 0.1.0 know nothing of the older generator and of other upsamplers."""
+    values = json.loads(json.dumps(SMALL.to_json()))
+    for name in ("pyramid", "backbone_channel_base", "backbone_channel_max"):
+        del values[name]
+    del values["superresolution"]["first_up"]
+    assert GeneratorConfig.from_json(values) == SMALL
 
 
 def test_resolutions_must_be_powers_of_two():

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from builders import SMALL, small_generator
+from builders import SMALL, SMALL_SINGLE, small_generator
 from safetensors.torch import load_file, save_file
 
 from portrait3d_core.checkpoints.generator_file import generator_from_state, load_generator, save_generator
@@ -42,9 +42,17 @@ def test_half_storage_loads_as_float32(tmp_path, path):
     torch.testing.assert_close(loaded.torgb.weight, weight.half().float(), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("change", [{}, {"superresolution": None}, {"mapping_layers": 3, "depth": 2, "plane_resolution": 16}])
-def test_sizes_are_read_off_a_bare_state_dict(tmp_path, change):
-    config = replace(SMALL, neural_resolution=128, **change)
+SIZES = {
+    "as it is": SMALL,
+    "no upsampler": replace(SMALL, superresolution=None),
+    "other sizes": replace(SMALL, mapping_layers=3, depth=2, plane_resolution=16),
+    "older": SMALL_SINGLE,
+}
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_sizes_are_read_off_a_bare_state_dict(tmp_path, name):
+    config = replace(SIZES[name], neural_resolution=128)
     generator = small_generator(config=config)
     state = {**generator.state_dict(), "renderer.shaped_smpl": torch.zeros(4, 10, 3)}
     state.pop("dataset_label_std")
@@ -86,8 +94,8 @@ def refuse(state, match, metadata=None, path=None):
 
 def test_other_networks(path):
     state = load_file(path)
-    refuse({"unet.weight": torch.zeros(3)}, "no 3D-aware pyramid blocks", path=path)
-    refuse({k: v for k, v in state.items() if ".b3d" not in k}, "no 3D-aware pyramid blocks", path=path)
+    refuse({"unet.weight": torch.zeros(3)}, "neither 3D-aware pyramid blocks", path=path)
+    refuse({k: v for k, v in state.items() if ".b3d" not in k}, "neither 3D-aware pyramid blocks", path=path)
     refuse({k: v for k, v in state.items() if "conv1.bias" not in k}, "lacks", path=path)
     refuse({k: v for k, v in state.items() if k != "torgb.weight"}, "torgb.weight", path=path)
     refuse({**state, "extra": torch.zeros(1)}, "unknown", path=path)

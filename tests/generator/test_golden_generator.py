@@ -7,11 +7,12 @@ import torch
 from golden import DATA, FULL, SOURCES, Golden, golden_a, golden_generator, needs_full
 
 from portrait3d_core.checkpoints.generator_file import generator_from_state
-from portrait3d_core.generator.config import OFFICIAL_512
+from portrait3d_core.checkpoints.generator_layout import infer_config
+from portrait3d_core.generator.config import OFFICIAL_512, OFFICIAL_512_SINGLE
 from portrait3d_core.generator.generator import Generator
-from portrait3d_core.generator.superresolution import super_resolve
+from portrait3d_core.generator.superresolution import SuperResolutionConfig, super_resolve
 from portrait3d_core.rendering.field import sample_field
-from portrait3d_core.rendering.render import RenderSettings, render
+from portrait3d_core.rendering.render import RenderSettings, render, render_super
 
 
 @pytest.fixture(params=SOURCES)
@@ -66,21 +67,25 @@ def test_super_resolution(source, view, latents):
     golden.check(f"{view}/out/image", found)
 
 
-def test_official_512_layout():
-    expected = json.loads((DATA / "keys_generator_pyramid_512.json").read_text())
+@pytest.mark.parametrize(("name", "config"), [("pyramid", OFFICIAL_512), ("3dportraitgan", OFFICIAL_512_SINGLE)])
+def test_official_512_layouts(name, config):
+    expected = json.loads((DATA / f"keys_generator_{name}_512.json").read_text())
     with torch.device("meta"):
-        found = Generator(OFFICIAL_512).state_dict()
+        found = Generator(config).state_dict()
     layout = {key: list(tensor.shape) for key, tensor in found.items()}
     assert layout == {key: shape for key, (shape, _) in expected.items() if not key.startswith("renderer.")}
+    assert infer_config({key: torch.empty(shape, device="meta") for key, (shape, _) in expected.items()}) == config
 
 
 @needs_full
 def test_second_fixture_without_body_pose():
-    """``posed``: another shrunken generator; middle jitter and even quantiles are our deterministic rendering."""
+    """``posed``: another shrunken generator; middle jitter and even quantiles are our deterministic rendering.
+
+    Its upsampler is that of the smaller models, whose first block keeps the size.
+    """
     golden = Golden(FULL, "posed_io")
-    weights = Golden(FULL, "posed_G_ema").tensors
-    # this fixture has another super-resolution variant, which the pyramid model does not use
-    generator = generator_from_state({k: v for k, v in weights.items() if not k.startswith("superresolution.")})
+    generator = generator_from_state(Golden(FULL, "posed_G_ema").tensors)
+    assert generator.config.superresolution == SuperResolutionConfig(64, (128, 64), first_up=False)
     cameras = golden.cameras("c")
     with torch.no_grad():
         golden.check("ws", generator.mapping(golden["z"], cameras, golden["p"]))
@@ -92,6 +97,8 @@ def test_second_fixture_without_body_pose():
         portrait = generator.synthesise(golden["ws"])
         golden.check("bcg_const", portrait.background)
         golden.check("sigma", sample_field(portrait, golden["pts"])[0])
+        picture = render_super(portrait, cameras, RenderSettings(resolution=16, ray_start=2.385))
+        golden.check("syn_image", picture.rgb)
         for name, resolution in (("syn", 16), ("rp", 24)):
             rendering = render(portrait, cameras, RenderSettings(resolution=resolution, ray_start=2.385))
             golden.check(f"{name}_image_raw", rendering.rgb)

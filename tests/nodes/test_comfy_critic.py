@@ -67,6 +67,20 @@ def test_prompts_choose_among_the_sessions_conditionings(critics):
     assert float(found.conditional.mean()) == 3.0
 
 
+def test_every_view_is_seen_under_the_text_of_its_side(critics):
+    yaws = torch.tensor([0.0, 90.0, 180.0, -90.0])
+
+    def seen(texts):
+        prompt = critics.target_prompt(texts)
+        found = in_session(critics, lambda c: c.predict(torch.zeros(4, 3, 8, 8), 0.5, prompt, yaws, 2.0), texts=texts)
+        assert torch.equal(found.guided.mean(dim=(1, 2, 3)), 2 * found.conditional.mean(dim=(1, 2, 3)) - 1.0)
+        return found.conditional.mean(dim=(1, 2, 3)).tolist()
+
+    assert seen({**TEXTS, "side": 6.0, "back": 7.0}) == [5.0, 6.0, 7.0, 6.0]
+    assert seen({**TEXTS, "side": 6.0}) == [5.0, 6.0, 6.0, 6.0]
+    assert seen(critics.connected(**TEXTS, side=None, back=None)) == [5.0] * 4
+
+
 def test_hooks_of_other_packs_apply_to_the_guided_prediction_only(critics):
     model = fake_model()
     model.model.options["sampler_post_cfg_function"] = [lambda seen: seen["denoised"] + 100]

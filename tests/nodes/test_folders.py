@@ -19,9 +19,10 @@ def names(pack, folders):
 
 
 def test_generators_are_the_built_in_one_and_the_model_folder(names, folders):
-    (folders / "models" / "portrait3d" / "faces.safetensors").touch()
-    (folders / "models" / "portrait3d" / "faces.pkl").touch()
-    assert names.generator_choices() == [names.BUILT_IN_GENERATOR, "faces.safetensors"]
+    for extension in ("safetensors", "pkl", "pth", "ckpt", "txt"):
+        (folders / "models" / "portrait3d" / f"faces.{extension}").touch()
+    assert names.generator_choices() == [names.BUILT_IN_GENERATOR, "faces.pkl", "faces.safetensors"]
+    assert names.portrait_choices() == ["faces.pkl", "faces.pth", "faces.safetensors"]
     assert names.generator_path("faces.safetensors") == folders / "models" / "portrait3d" / "faces.safetensors"
 
 
@@ -31,7 +32,14 @@ def test_registering_keeps_the_paths_a_user_configured(names, tmp_path):
     folder_paths.add_model_folder_path("portrait3d", str(tmp_path / "mine"))
     names.register_model_folder()
     paths, extensions = folder_paths.folder_names_and_paths["portrait3d"]
-    assert str(tmp_path / "mine") in paths and extensions == {".safetensors"}
+    assert str(tmp_path / "mine") in paths and extensions == {".safetensors", ".pkl", ".pth", ".pt", ".ckpt"}
+
+
+def test_the_published_decoder_is_found_by_its_name(names, folders):
+    (folders / "models" / "portrait3d" / "other.ckpt").touch()
+    assert names.decoder_path() is None
+    (folders / "models" / "portrait3d" / "decoder_512.ckpt").touch()
+    assert names.decoder_path() == folders / "models" / "portrait3d" / "decoder_512.ckpt"
 
 
 def test_saved_portraits_can_be_chosen(names, folders):

@@ -1,6 +1,7 @@
 """What the nodes do, under the inference mode in which ComfyUI runs them, with a generator of random weights."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -107,6 +108,17 @@ def test_invert_widgets_override_the_profile(pack):
     changed = module.invert_settings(base, "manual", 3, 0, 1, centre_x=0.2, centre_y=0.3, size=0.4, zoom=1.5)
     assert (changed.steps, changed.likeness.steps) == (3, 0)
     assert (changed.align.method, changed.align.centre, changed.align.size) == ("manual", (0.2, 0.3), 0.4)
+
+
+def test_view_prompts_words_a_text_for_every_side(pack):
+    clip = SimpleNamespace(tokenize=lambda text: {"l": text}, encode_from_tokens_scheduled=lambda tokens: [tokens["l"]])
+    words = {"front_words": "front view, {prompt}", "side_words": "{prompt}, profile", "back_words": "{prompt} from behind"}
+    found = run(pack, "ViewPrompts", clip=clip, text=" a\nman ", **words)
+    assert list(found) == [["front view, a man"], ["a man, profile"], ["a man from behind"]]
+    with pytest.raises(Exception, match="no place for the prompt"):
+        run(pack, "ViewPrompts", clip=clip, text="a man", **{**words, "side_words": "profile"})
+    with pytest.raises(Exception, match="No text encoder"):
+        run(pack, "ViewPrompts", clip=None, text="a man", **words)
 
 
 def test_distill_changes_a_copy_with_the_users_model(pack, portrait):

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 SNAPSHOT = Path(__file__).parent / "api_surface.json"
-LISTED_FILES = {"generator", "portrait_file"}
+LISTED_FILES = {"generator", "portrait_file", "latent_file"}
 """Dropdowns whose choices are files."""
 
 
@@ -58,9 +58,9 @@ def test_dropdown_defaults_are_choices(pack, folders):
 
 
 def test_no_input_takes_a_path(pack, folders):
-    """Texts can arrive from anywhere on the network; the only ones are prefixes, which are checked."""
+    """Texts can arrive from anywhere on the network; the only ones are prefixes, which are checked, and prompts."""
     texts = [item.id for schema in schemas(pack) for item in schema.inputs if item.io_type == "STRING"]
-    assert set(texts) == {"filename_prefix"}
+    assert set(texts) == {"filename_prefix", "text", "front_words", "side_words", "back_words"}
 
 
 def test_every_node_has_a_help_page(pack, folders):

@@ -39,6 +39,10 @@ def get_output_directory():
     return _output
 
 
+def get_user_directory():
+    return str(Path(models_dir).parent / "user")
+
+
 def get_save_image_path(prefix, output_dir, image_width=0, image_height=0):
     subfolder, name = os.path.split(os.path.normpath(prefix))
     folder = os.path.join(output_dir, subfolder)
