@@ -27,6 +27,7 @@ class Guide:
     """A critic that has been told what to look for.
 
     ``source_prompt`` describes the start portrait, for the form "reference_delta"; None if no one knows.
+    ``chroma_weight``: how much more hue counts than brightness in image space, see :func:`colour_loss`.
     """
 
     critic: Critic
@@ -35,6 +36,7 @@ class Guide:
     loss: LossName = "sds"
     space: ResidualSpace = "latent"
     weight: WeightName = "paper"
+    chroma_weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -85,10 +87,22 @@ def image_gradient(guide: Guide, views: SeenViews, moment: Moment) -> ImageGradi
         target = _target_latents(guide, latents.detach(), start_latents, views.yaw_deg, moment)
         if guide.space == "latent":
             residual = latents - target
+            loss = 0.5 * residual.square().sum()
         else:
             residual = images - _target_images(critic, target, start, start_latents)
-        (gradient,) = torch.autograd.grad(0.5 * residual.square().sum() / len(images), leaf)
+            loss = colour_loss(residual, guide.chroma_weight)
+        (gradient,) = torch.autograd.grad(loss / len(images), leaf)
     return ImageGradient(gradient, 0.5 * float(residual.detach().square().mean()))
+
+
+def colour_loss(residual: Tensor, chroma_weight: float) -> Tensor:
+    """0.5 (|b|^2 + w |r - b|^2) summed over pixels, b the brightness part (mean over rgb) of residual r [B, 3, H, W].
+
+    A tri-grid's decoder turns features into brightness far more readily than into hue (by a factor of ten for the toy
+    heads), so with equal weights hair on its way from black to pink gets stuck at the colour of skin.
+    """
+    brightness = residual.mean(dim=1, keepdim=True)
+    return 0.5 * (3 * brightness.square().sum() + chroma_weight * (residual - brightness).square().sum())
 
 
 def _as_seen(critic: Critic, images: Tensor) -> Tensor:

@@ -32,6 +32,7 @@ class DistillSettings:
 
     ``steps``: optimisation steps.
     ``loss``, ``residual_space``, ``residual_weight``: see guidance/losses.py and guidance/residual.py.
+    ``chroma_weight``: how much more hue counts than brightness; only for the space "image".
     ``guidance_scale``: classifier-free guidance at the first and the last step.
     ``t_range``, ``t_schedule``: noise levels; "linear" goes from the first to the second number.
     ``entropy_weight``: of the term that makes opacities decide between 0 and 1.
@@ -54,6 +55,7 @@ class DistillSettings:
     ema_every: int = 100
     ema_decay: float = 0.95
     preview_every: int = 20
+    chroma_weight: float = 1.0
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.preview_every < 0 or self.ema_every < 0:
@@ -61,9 +63,10 @@ class DistillSettings:
                 f"steps {self.steps}, preview_every {self.preview_every}, ema_every {self.ema_every}",
                 expected="at least 1 step and no negative intervals",
             )
-        if self.entropy_weight < 0 or self.outline_weight < 0:
+        if self.entropy_weight < 0 or self.outline_weight < 0 or self.chroma_weight <= 0:
             raise SettingsError(
-                f"entropy_weight {self.entropy_weight}, outline_weight {self.outline_weight}", expected="at least 0"
+                f"Weights: entropy {self.entropy_weight}, outline {self.outline_weight}, chroma {self.chroma_weight}",
+                expected="the first two at least 0, the last above 0",
             )
         if not all(0 < t <= 1 for t in self.t_range):
             raise SettingsError(f"The time range is {self.t_range}", expected="both ends above 0 and at most 1")
@@ -140,7 +143,15 @@ def distill(
 
     Differs from the paper: cameras are those of all other stages, not horizontally mirrored ones.
     """
-    guide = Guide(critic, prompt, source_prompt, settings.loss, settings.residual_space, settings.residual_weight)
+    guide = Guide(
+        critic,
+        prompt,
+        source_prompt,
+        loss=settings.loss,
+        space=settings.residual_space,
+        weight=settings.residual_weight,
+        chroma_weight=settings.chroma_weight,
+    )
     levels = LevelOptimiser(portrait, settings.optimiser, settings.steps, STAGE)
     average = MovingAverage(levels.result().trigrid.levels, settings.ema_decay)
     generator = torch.Generator().manual_seed(seed)

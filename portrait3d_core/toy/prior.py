@@ -87,7 +87,7 @@ class PriorTraining:
     stages: tuple[Stage, ...] = (
         Stage(1300, 16, 16, 1.5e-2),
         Stage(3600, 32, 10, 1.5e-2),
-        Stage(3600, 64, 4, 1e-2),
+        Stage(3000, 64, 4, 1e-2),
     )
     mapping_heads: int = 40000
     mapping_steps: int = 6000

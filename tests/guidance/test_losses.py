@@ -7,7 +7,7 @@ from portrait3d_core.errors import SettingsError
 from portrait3d_core.guidance.critic import Prediction, combine_guidance
 from portrait3d_core.guidance.losses import LOSS_FORMS, Evidence, Reference, residual_weight
 from portrait3d_core.guidance.oracle import OracleCritic
-from portrait3d_core.guidance.residual import Guide, Moment, SeenViews, image_gradient
+from portrait3d_core.guidance.residual import Guide, Moment, SeenViews, colour_loss, image_gradient
 from portrait3d_core.guidance.sampling import ddim, edit_images, resize_images, text_to_image
 from portrait3d_core.guidance.schedules import noise_from_x0
 
@@ -185,3 +185,10 @@ def test_reference_form_without_a_source_prompt_adds_only_what_the_prompt_says()
         latents=start, noise=torch.randn_like(start), predict=lambda noisy, t: prediction, reference=reference
     )
     assert torch.allclose(LOSS_FORMS["reference_delta"](evidence), start + 2.5 * (conditional - unconditional), atol=1e-6)
+
+
+def test_colour_loss_weighs_hue_against_brightness():
+    grey, red = torch.full((1, 3, 2, 2), 0.5), torch.tensor([2.0, -1.0, -1.0])[:, None, None].expand(1, 3, 2, 2)
+    assert float(colour_loss(grey, 7.0)) == pytest.approx(0.5 * float(grey.square().sum()))
+    assert float(colour_loss(red, 7.0)) == pytest.approx(7 * 0.5 * float(red.square().sum()))
+    assert float(colour_loss(grey + red, 1.0)) == pytest.approx(0.5 * float((grey + red).square().sum()))

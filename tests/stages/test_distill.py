@@ -232,6 +232,7 @@ def test_a_draw_renders_two_portraits_alike():
     "wrong",
     [
         {"outline_weight": -1.0},
+        {"chroma_weight": 0.0},
         {"steps": 0},
         {"t_range": (0.0, 0.4)},
         {"t_range": (0.02, 1.4)},
