@@ -92,11 +92,11 @@ Expects a real negative prompt.
 """
 
 TOY_VIEWS = ViewSettings(
-    per_step=3,
+    per_step=2,
     layout="even",
     pitch_range_deg=(-9.0, 9.0),
-    resolution=32,
-    coarse_samples=16,
+    resolution=64,
+    coarse_samples=24,
     fine_samples=24,
     march="fine",
     background="portrait",
@@ -106,20 +106,23 @@ TOY_EDIT_DISTILL = DistillSettings(
     loss="reference_delta",
     residual_space="image",
     residual_weight="unit",
-    guidance_scale=(2.0, 2.0),
+    guidance_scale=(3.0, 3.0),
     t_range=(0.98, 0.05),
     t_schedule="linear",
     views=TOY_VIEWS,
-    optimiser=OptimiserSettings("adam", learning_rate=0.1, warmup_steps=5, decay_fraction=0.4),
+    optimiser=OptimiserSettings(
+        "adam", learning_rate=0.2, level_factors=((64, 0.5), (128, 0.25)), warmup_steps=5, decay_fraction=0.4
+    ),
     entropy_weight=0.0,
+    outline_weight=4.0,
+    chroma_weight=10.0,
     ema_every=0,
 )
 """Change one thing about an existing toy head, best with a source prompt (docs/toy.md)."""
 TOY_PROMPT_DISTILL = replace(
     TOY_EDIT_DISTILL,
-    guidance_scale=(3.0, 3.0),
     t_range=(0.98, 0.10),
-    optimiser=replace(TOY_EDIT_DISTILL.optimiser, learning_rate=0.03),
+    optimiser=replace(TOY_EDIT_DISTILL.optimiser, learning_rate=0.05),
 )
 """Pull a toy head towards a full prompt without a description of the start: face and shape stay, colours follow."""
 

@@ -28,13 +28,13 @@ TEXT_WIDTH = 64
 
 @dataclass(frozen=True)
 class DiffusionTraining:
-    """Settings of the whole recipe. The defaults take about 45 minutes of one otherwise idle CPU core."""
+    """Settings of the whole recipe. The defaults take about two hours of one otherwise idle CPU core."""
 
     data: DataSettings = DataSettings()
     vae: Schedule = Schedule(steps=2800, batch=8, learning_rate=2e-3, seed=2)
     colourings: int = 3
     """How many times every map is coloured and encoded for the UNet."""
-    unet: Schedule = Schedule(steps=11000, batch=16, learning_rate=1.5e-3, seed=3)
+    unet: Schedule = Schedule(steps=32000, batch=16, learning_rate=1.5e-3, seed=3)
     device: str = "cpu"
 
 

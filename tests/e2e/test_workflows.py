@@ -74,7 +74,7 @@ def check_results(comfy, outputs):
 def test_no_node_failed_to_load(comfy):
     log = (comfy.work / "comfy.log").read_text(encoding="utf-8")
     assert "IMPORT FAILED" not in log and "is not available" not in log
-    assert len([name for name in comfy.get("/object_info") if name.startswith("Portrait3D")]) == 11
+    assert len([name for name in comfy.get("/object_info") if name.startswith("Portrait3D")]) == 17
 
 
 def test_text_workflow(comfy):
