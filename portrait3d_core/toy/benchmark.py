@@ -42,6 +42,8 @@ VIEW_YAWS_DEG = (0.0, 60.0, -60.0, 120.0, -120.0, 180.0)
 """Views in which colours are read."""
 SILHOUETTE_VIEWS = 8
 RESOLUTION = 64
+OPAQUE = 0.9
+"""Opacity above which a pixel shows the head and not the wall."""
 MESH_RESOLUTION = 96
 HAIR_PARTS = (Part.HAIR,)
 SHIRT_PARTS = (Part.SHIRT,)
@@ -107,9 +109,10 @@ def _draw_case(number: int, generator: torch.Generator) -> Case:
 
 @dataclass(frozen=True)
 class Pictures:
-    """A portrait and the exact maps of its head in the same views. images [B, 3, H, W] 0..1, masks [8, 1, H, W]."""
+    """What the metrics look at: images [B, 3, H, W] 0..1 and their opacities [B, 1, H, W], silhouettes [8, 1, H, W]."""
 
     images: Tensor
+    opacity: Tensor
     masks: Tensor
 
 
@@ -119,7 +122,7 @@ def picture(portrait: Portrait) -> Pictures:
     settings = RenderSettings(resolution=RESOLUTION, march="fine")
     colours = render(portrait, colour_views(), settings)
     silhouettes = render(portrait, turntable(SILHOUETTE_VIEWS), settings)
-    return Pictures(colours.image().movedim(-1, 1), silhouettes.mask)
+    return Pictures(colours.image().movedim(-1, 1), colours.mask, silhouettes.mask)
 
 
 def colour_views() -> Cameras:
@@ -148,7 +151,7 @@ def measure(case: Case, before: Pictures, after: Pictures, watertight: bool) -> 
     on_hair = case.attribute == "hair_colour"
     edited = _region(maps, HAIR_PARTS if on_hair else SHIRT_PARTS)
     related = _region(maps, RELATED_TO_HAIR if on_hair else RELATED_TO_SHIRT)
-    behind = _region(maps, HAIR_PARTS)[-1]
+    behind = _region(maps, HAIR_PARTS)[-1:] & (after.opacity[-1:, 0] > OPAQUE)  # the bright wall is no eye white
     wanted = _wanted_colour(case)
     return Scores(
         number=case.number,
@@ -161,7 +164,7 @@ def measure(case: Case, before: Pictures, after: Pictures, watertight: bool) -> 
         saturated=oversaturated_share(after.images, shrunk(edited), wanted),
         iou_truth=silhouette_iou(after.masks, truth_mask),
         iou_start=silhouette_iou(after.masks, before.masks),
-        faces_behind=eye_white_pixels(after.images[-1], shrunk(behind[None])[0]),
+        faces_behind=eye_white_pixels(after.images[-1], shrunk(behind)[0]),
         watertight=watertight,
     )
 

@@ -34,7 +34,8 @@ CROP_MARGIN_M = 0.01
 class PointSettings:
     """How many points per head, and how occupancy is read from density.
 
-    surface, face, free: points near the surface, near the face surface, and anywhere in the box.
+    surface, face, back, free: points near the surface, near the face, near the surface behind the face (where its mirror
+                         image would show), and anywhere in the box.
     spread_m:            standard deviation of the distance of surface points from the surface.
     surface_sigma:       raw density at the surface; 70 makes one centimetre half opaque.
     sigma_scale:         the occupancy is sigmoid((sigma - surface_sigma) / sigma_scale): linear in density, so that
@@ -47,6 +48,7 @@ class PointSettings:
 
     surface: int = 1200
     face: int = 800
+    back: int = 600
     free: int = 600
     spread_m: float = 0.006
     surface_sigma: float = 70.0
@@ -57,7 +59,7 @@ class PointSettings:
     colour_weight: float = 1.5
 
     def __post_init__(self) -> None:
-        if min(self.surface, self.face, self.free) < 1:
+        if min(self.surface, self.face, self.back, self.free) < 1:
             raise SettingsError("Every kind of training point needs at least one point per head")
         if min(self.spread_m, self.sigma_scale, self.edge_m, self.colour_reach_m) <= 0:
             raise SettingsError("Lengths and scales of the point supervision must be positive")
@@ -102,13 +104,18 @@ def point_losses(portrait: Portrait, samples: FieldSamples, settings: PointSetti
 
 def _points_near_surface(head: HeadAttributes, settings: PointSettings, generator: torch.Generator) -> Tensor:
     """[K, 3] points scattered about the whole surface, and more tightly about the face."""
-    half = torch.tensor(FACE_HALF_EXTENT)
-    face = torch.tensor(FACE_CENTRE) + half * (2 * torch.rand(settings.face, 3, generator=generator) - 1)
-    starts = torch.cat([_box_points(settings.surface, generator), face])
+    face = _face_points(settings.face, generator)
+    back = _face_points(settings.back, generator) * torch.tensor([1.0, 1.0, -1.0])
+    starts = torch.cat([_box_points(settings.surface, generator), face, back])
     on_surface = starts - distance(starts, head)[:, None] * normals(starts, head)
     spread = settings.spread_m * torch.randn(on_surface.shape, generator=generator)
     spread[settings.surface :] *= FACE_SPREAD
     return on_surface + spread
+
+
+def _face_points(count: int, generator: torch.Generator) -> Tensor:
+    """[count, 3] uniform points of the block around the face."""
+    return torch.tensor(FACE_CENTRE) + torch.tensor(FACE_HALF_EXTENT) * (2 * torch.rand(count, 3, generator=generator) - 1)
 
 
 def _box_points(count: int, generator: torch.Generator) -> Tensor:

@@ -10,6 +10,13 @@ from .test_workflows import Graph, save
 MODEL = "model_512.pkl"
 
 
+def solid_generator():
+    """Random weights whose heads are dense enough to be seen."""
+    generator = small_generator()
+    generator.decoder.net[2].bias.data[0] = 60.0
+    return generator
+
+
 def look(graph, portrait):
     """Pictures and a mesh of a portrait; returns the node of the mesh."""
     orbit = graph.add(
@@ -27,7 +34,7 @@ def test_a_published_snapshot_is_listed_loaded_posed_saved_reloaded_and_exported
     """The snapshot carries source text that would end the server if anything executed it."""
     models = comfy.work / "models" / "portrait3d"
     models.mkdir(parents=True, exist_ok=True)
-    write_official_pickle(models / MODEL, small_generator(), body=body_state())
+    write_official_pickle(models / MODEL, solid_generator(), body=body_state())
     choices = comfy.get("/object_info")["Portrait3DLoadGenerator"]["input"]["required"]["generator"][1]["options"]
     assert MODEL in choices
 

@@ -48,7 +48,7 @@ def truth_pictures(head):
     """What a perfect portrait of ``head`` would look like."""
     colours = render_head(head, colour_views(), RESOLUTION)
     silhouettes = render_head(head, turntable(SILHOUETTE_VIEWS), RESOLUTION)
-    return Pictures(colours.rgb, silhouettes.mask)
+    return Pictures(colours.rgb, colours.mask, silhouettes.mask)
 
 
 @pytest.mark.parametrize(
@@ -138,6 +138,17 @@ def test_a_perfect_result_passes_and_an_unchanged_one_does_not(number):
     assert perfect.untouched < 3 and perfect.saturated < 0.05
     assert perfect.iou_truth == perfect.iou_start == 1.0 and perfect.faces_behind == 0
     assert not measure(case, start, start, watertight=True).right
+
+
+def test_eyes_on_the_back_are_counted_but_not_the_wall_behind_a_missing_lock():
+    case = draw_cases(1, seed=0)[0]
+    start, target = truth_pictures(case.start), truth_pictures(case.target)
+    painted, missing = target.images.clone(), target.opacity.clone()
+    middle = slice(RESOLUTION // 4, RESOLUTION // 3)
+    painted[-1, :, middle, RESOLUTION // 2 - 4 : RESOLUTION // 2 + 4] = 0.99
+    missing[-1, :, middle] = 0.0
+    assert measure(case, start, dataclasses.replace(target, images=painted), watertight=True).faces_behind > 10
+    assert measure(case, start, dataclasses.replace(target, images=painted, opacity=missing), watertight=True).faces_behind == 0
 
 
 def test_gates_fail_on_the_fault_they_are_for():

@@ -44,7 +44,7 @@ QUICK = PriorTraining(
     mapping_steps=30,
     warm_up=3,
     bfloat16=False,
-    points=PointSettings(surface=150, face=80, free=80),
+    points=PointSettings(surface=150, face=80, back=40, free=80),
     views=ViewSettings(every=7, resolution=16, patch=8, samples=8),
 )
 
@@ -142,7 +142,7 @@ def test_samples_are_exact_and_near_the_surface():
     samples = draw_samples([head], QUICK.points, torch.Generator().manual_seed(6))
     torch.testing.assert_close(samples.distance[0], distance(samples.points[0], head))
     coloured = samples.colour.shape[1]
-    assert coloured == QUICK.points.surface + QUICK.points.face
+    assert coloured == QUICK.points.surface + QUICK.points.face + QUICK.points.back
     assert samples.distance[0, :coloured].abs().median() < 0.01 < samples.distance[0, coloured:].abs().median()
     assert samples.colour.min() >= 0 and samples.colour.max() <= 1
 
