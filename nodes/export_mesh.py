@@ -50,7 +50,7 @@ class Portrait3DExportMesh(io.ComfyNode):
                     default=-1,
                     min=-1,
                     max=1024,
-                    tooltip="Voxels along the box around the head: 256 gives 2.7 mm detail with the published models. At least 16. -1 takes the profile's.",
+                    tooltip="Voxels along the box (0.7 m: 256 gives 2.7 mm detail). At least 16. -1 takes the profile's.",
                 ),
                 io.Float.Input(
                     "level",
