@@ -121,10 +121,12 @@ TOY_EDIT_DISTILL = DistillSettings(
 """Change one thing about an existing toy head, best with a source prompt (docs/toy.md)."""
 TOY_PROMPT_DISTILL = replace(
     TOY_EDIT_DISTILL,
-    t_range=(0.98, 0.10),
-    optimiser=replace(TOY_EDIT_DISTILL.optimiser, learning_rate=0.05),
+    steps=60,
+    guidance_scale=(2.0, 2.0),
+    t_range=(0.6, 0.1),
+    optimiser=replace(TOY_EDIT_DISTILL.optimiser, learning_rate=0.03),
 )
-"""Pull a toy head towards a full prompt without a description of the start: face and shape stay, colours follow."""
+"""Pull a toy head towards a full prompt without a description of the start: what the prompt leaves open stays."""
 
 
 def distill(
