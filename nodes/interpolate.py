@@ -12,7 +12,7 @@ from ..portrait3d_core.rendering.render import RenderSettings
 from ..portrait3d_core.stages.orbit import OrbitSettings
 from .memory import ManagedGenerator, to_wire
 from .progress import report_progress
-from .render_orbit import BACKGROUNDS, camera_path
+from .render_orbit import BACKGROUNDS, camera_path, look_inputs
 from .sockets import CATEGORY, GeneratorSocket, PortraitSocket
 
 PATHS = ("front", "turntable", "sway")
@@ -49,23 +49,7 @@ class Portrait3DInterpolatePortraits(io.ComfyNode):
                     tooltip="Camera. front: still. turntable: once around the head meanwhile. sway: gently to and fro.",
                 ),
                 io.Int.Input("resolution", default=256, min=32, max=1024, step=8, tooltip="Side of a picture, in pixels."),
-                io.Int.Input(
-                    "samples",
-                    default=48,
-                    min=4,
-                    max=256,
-                    tooltip="Points per ray in each of the two passes. More is finer and slower.",
-                ),
-                io.Boolean.Input(
-                    "superresolution",
-                    default=False,
-                    tooltip="Let the generator's upsampler enlarge the pictures, if it has one.",
-                ),
-                io.Combo.Input(
-                    "background",
-                    options=list(BACKGROUNDS),
-                    tooltip="What is behind the head: the portraits' own background or a plain colour.",
-                ),
+                *look_inputs(),
             ],
             outputs=[
                 PortraitSocket.Output(display_name="portrait", tooltip="The head at the chosen amount."),

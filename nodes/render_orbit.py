@@ -26,6 +26,29 @@ BACKGROUNDS: dict[str, bool | tuple[float, float, float]] = {
 }
 
 
+def look_inputs() -> list:
+    """How a portrait is rendered, as far as nodes offer it."""
+    return [
+        io.Int.Input(
+            "samples",
+            default=48,
+            min=4,
+            max=256,
+            tooltip="Points per ray in each of the two passes. More is finer and slower.",
+        ),
+        io.Boolean.Input(
+            "superresolution",
+            default=False,
+            tooltip="Let the generator's upsampler enlarge the pictures, if the portrait has one.",
+        ),
+        io.Combo.Input(
+            "background",
+            options=list(BACKGROUNDS),
+            tooltip="What is behind the head: the portrait's own background or a plain colour.",
+        ),
+    ]
+
+
 class Portrait3DRenderOrbit(io.ComfyNode):
     """Renders a portrait along a camera path."""
 
@@ -60,23 +83,7 @@ class Portrait3DRenderOrbit(io.ComfyNode):
                     step=1.0,
                     tooltip="Turntable only: height of the camera in degrees above eye level.",
                 ),
-                io.Int.Input(
-                    "samples",
-                    default=48,
-                    min=4,
-                    max=256,
-                    tooltip="Points per ray in each of the two passes. More is finer and slower.",
-                ),
-                io.Boolean.Input(
-                    "superresolution",
-                    default=False,
-                    tooltip="Let the generator's upsampler enlarge the pictures, if the portrait has one.",
-                ),
-                io.Combo.Input(
-                    "background",
-                    options=list(BACKGROUNDS),
-                    tooltip="What is behind the head: the portrait's own background or a plain colour.",
-                ),
+                *look_inputs(),
                 io.Float.Input(
                     "fps", default=12.0, min=1.0, max=120.0, step=1.0, tooltip="Speed of the video, in pictures per second."
                 ),
