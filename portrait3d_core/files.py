@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .errors import ModelFormatError, OutputError, Portrait3DError
+from .errors import ModelFormatError, OutputError, Portrait3DError, PortraitFormatError
 
 MAX_HEADER_BYTES = 100 * 1024 * 1024
 """Largest accepted safetensors header, as in the reference implementation."""
@@ -140,3 +140,17 @@ def read_json_metadata(metadata: Mapping[str, str], key: str, source: str, error
     if not isinstance(value, dict):
         raise error(f"The '{key}' entry of {source} is a {type(value).__name__}", expected="a JSON object")
     return value
+
+
+def check_format_version(header: Mapping[str, Any], newest: int, name: str, kind: str) -> None:
+    """Refuse the header of a saved ``kind`` ("portrait", "latent") unless its format version is 1 to ``newest``.
+
+    Raises PortraitFormatError; ``name`` is the file's.
+    """
+    version = header.get("format_version")
+    if not isinstance(version, int) or not 1 <= version <= newest:
+        raise PortraitFormatError(
+            f"{name} has {kind} format version {version!r}",
+            expected=f"a version from 1 to {newest}",
+            fix=f"update ComfyUI-Portrait3D, or save the {kind} again with this version",
+        )

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from .errors import PortraitFormatError
-from .files import read_json_metadata, read_safetensors, write_safetensors
+from .files import check_format_version, read_json_metadata, read_safetensors, write_safetensors
 from .generator.generator import Generator
 
 FORMAT_VERSION = 1
@@ -51,13 +51,7 @@ def load_latent(path: str | os.PathLike[str], generator: Generator) -> Tensor:
     name = Path(path).name
     tensors, metadata = read_safetensors(path, PortraitFormatError)
     header = read_json_metadata(metadata, METADATA_KEY, name, PortraitFormatError)
-    version = header.get("format_version")
-    if not isinstance(version, int) or not 1 <= version <= FORMAT_VERSION:
-        raise PortraitFormatError(
-            f"{name} has latent format version {version!r}",
-            expected=f"a version from 1 to {FORMAT_VERSION}",
-            fix="update ComfyUI-Portrait3D, or save the latent again with this version",
-        )
+    check_format_version(header, FORMAT_VERSION, name, "latent")
     if not {"w_plus", "w_avg"} <= set(tensors) or not torch.isfinite(tensors["w_plus"]).all():
         raise PortraitFormatError(
             f"{name} lacks its tensors or holds NaN or infinite values",

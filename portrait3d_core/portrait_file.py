@@ -20,7 +20,7 @@ from torch import Tensor
 from .body.smpl import LICENCE as BODY_LICENCE
 from .body.warp import Body
 from .errors import ModelFormatError, PortraitFormatError
-from .files import read_json_metadata, read_safetensors, write_safetensors
+from .files import check_format_version, read_json_metadata, read_safetensors, write_safetensors
 from .generator.superresolution import SuperResolution
 from .portrait import Portrait, Provenance, Scene, StageRecord, ToRGB
 from .rendering.decoder import Decoder
@@ -77,13 +77,7 @@ def load_portrait(path: str | os.PathLike[str]) -> Portrait:
     tensors, metadata = read_safetensors(path, PortraitFormatError)
     name = Path(path).name
     header = read_json_metadata(metadata, METADATA_KEY, name, PortraitFormatError)
-    version = header.get("format_version")
-    if not isinstance(version, int) or not 1 <= version <= FORMAT_VERSION:
-        raise PortraitFormatError(
-            f"{name} has portrait format version {version!r}",
-            expected=f"a version from 1 to {FORMAT_VERSION}",
-            fix="update ComfyUI-Portrait3D, or save the portrait again with this version",
-        )
+    check_format_version(header, FORMAT_VERSION, name, "portrait")
     try:
         return _assemble({key: t if key.startswith(_BODY) else t.float() for key, t in tensors.items()}, header)
     except (KeyError, TypeError, ValueError, AttributeError, ModelFormatError) as cause:
