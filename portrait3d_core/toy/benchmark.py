@@ -47,6 +47,7 @@ OPAQUE = 0.9
 MESH_RESOLUTION = 96
 HAIR_PARTS = (Part.HAIR,)
 SHIRT_PARTS = (Part.SHIRT,)
+EYE_PARTS = (Part.SCLERA, Part.IRIS, Part.PUPIL, Part.HIGHLIGHT)
 RELATED_TO_HAIR = (Part.HAIR, Part.BEARD, Part.BROW)
 """Parts that a new hair colour may change."""
 RELATED_TO_SHIRT = (Part.SHIRT, Part.COLLAR)
@@ -72,7 +73,7 @@ class Scores:
     untouched:           mean colour difference of the other parts to the start.
     saturated:           share of over-saturated pixels in the edited part.
     iou_truth, iou_start: silhouettes over 8 views against the exact head / the start.
-    faces_behind:        eye-white pixels on the back of the head.
+    faces_behind:        eye-white pixels at eye height on the back of the head.
     watertight:          the extracted mesh is closed.
     """
 
@@ -151,7 +152,7 @@ def measure(case: Case, before: Pictures, after: Pictures, watertight: bool) -> 
     on_hair = case.attribute == "hair_colour"
     edited = _region(maps, HAIR_PARTS if on_hair else SHIRT_PARTS)
     related = _region(maps, RELATED_TO_HAIR if on_hair else RELATED_TO_SHIRT)
-    behind = _region(maps, HAIR_PARTS)[-1:] & (after.opacity[-1:, 0] > OPAQUE)  # the bright wall is no eye white
+    behind = _region(maps, HAIR_PARTS)[-1:] & (after.opacity[-1:, 0] > OPAQUE) & eye_rows(maps)  # no wall, no white shirt
     wanted = _wanted_colour(case)
     return Scores(
         number=case.number,
@@ -185,6 +186,16 @@ def _wanted_colour(case: Case) -> Colour:
 def _region(maps: SurfaceMaps, parts: tuple[Part, ...]) -> Tensor:
     """[B, H, W] bool: pixels of these parts."""
     return torch.isin(maps.part, torch.tensor([int(part) for part in parts], dtype=maps.part.dtype))
+
+
+def eye_rows(maps: SurfaceMaps) -> Tensor:
+    """[H, 1] bool: rows at the height of the eyes, from the front view, the first; eyes that show through appear there."""
+    rows = _region(maps, EYE_PARTS)[0].any(dim=1).nonzero()[:, 0]
+    at_height = torch.arange(maps.part.shape[1])
+    if len(rows) == 0:  # hair or glasses hide the eyes: look everywhere
+        return torch.ones_like(at_height, dtype=torch.bool)[:, None]
+    margin = len(rows)
+    return ((at_height >= rows.min() - margin) & (at_height <= rows.max() + margin))[:, None]
 
 
 def grown(region: Tensor) -> Tensor:

@@ -16,7 +16,10 @@ from .heads_attributes import Colour
 _TO_XYZ = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))
 _WHITE = (0.95047, 1.0, 1.08883)
 SATURATION_MARGIN = 0.12
-"""A pixel is over-saturated when its HSV saturation exceeds the wanted colour's by more than this."""
+"""A pixel is over-saturated when its saturation exceeds the wanted colour's by more than this."""
+DARK = 0.35
+"""Highest channel below which saturation is no longer taken relative to it. In near black, HSV saturation measures noise:
+the autoencoder alone takes up to a third of the pixels of an exactly black shirt over the margin."""
 EYE_WHITE: Colour = (1.0, 0.99, 0.97)
 EYE_WHITE_REACH = 12.0
 """Colour difference within which a pixel counts as eye white."""
@@ -59,9 +62,9 @@ def region_change(before: Tensor, after: Tensor, region: Tensor) -> float:
 
 
 def saturation(colours: Tensor) -> Tensor:
-    """HSV saturation [...] of sRGB colours [..., 3]."""
+    """HSV saturation [...] of sRGB colours [..., 3]; of dark ones as if their highest channel were DARK."""
     highest, lowest = colours.amax(dim=-1), colours.amin(dim=-1)
-    return (highest - lowest) / highest.clamp_min(1e-6)
+    return (highest - lowest) / highest.clamp_min(DARK)
 
 
 def oversaturated_share(images: Tensor, region: Tensor, wanted: Colour) -> float:

@@ -13,12 +13,13 @@ from portrait3d_core.toy.benchmark import (
     Scores,
     colour_views,
     draw_cases,
+    eye_rows,
     grown,
     measure,
     shrunk,
 )
 from portrait3d_core.toy.evaluate import Gate, judge, table
-from portrait3d_core.toy.heads import HAIR_COLOURS, render_head, split_of
+from portrait3d_core.toy.heads import HAIR_COLOURS, render_head, split_of, trace
 from portrait3d_core.toy.metrics import (
     colour_difference,
     eye_white_pixels,
@@ -77,6 +78,11 @@ def test_region_change_looks_at_the_region_only():
     assert region_change(before, after, region) > 1
     region[:, 0, 0] = False
     assert region_change(before, after, region) == 0
+
+
+def test_near_black_is_not_over_saturated_by_noise():
+    assert oversaturated_share(plain((0.15, 0.13, 0.18)), everywhere(), (0.15, 0.14, 0.17)) == 0.0
+    assert oversaturated_share(plain((0.12, 0.12, 0.3)), everywhere(), (0.15, 0.14, 0.17)) == 1.0
 
 
 def test_oversaturation_is_relative_to_the_wanted_colour():
@@ -144,11 +150,21 @@ def test_eyes_on_the_back_are_counted_but_not_the_wall_behind_a_missing_lock():
     case = draw_cases(1, seed=0)[0]
     start, target = truth_pictures(case.start), truth_pictures(case.target)
     painted, missing = target.images.clone(), target.opacity.clone()
-    middle = slice(RESOLUTION // 4, RESOLUTION // 3)
+    rows = eye_rows(trace(case.target, colour_views(), RESOLUTION))[:, 0].nonzero()
+    middle = slice(int(rows.min()), int(rows.max()) + 1)
     painted[-1, :, middle, RESOLUTION // 2 - 4 : RESOLUTION // 2 + 4] = 0.99
     missing[-1, :, middle] = 0.0
     assert measure(case, start, dataclasses.replace(target, images=painted), watertight=True).faces_behind > 10
     assert measure(case, start, dataclasses.replace(target, images=painted, opacity=missing), watertight=True).faces_behind == 0
+
+
+def test_a_white_shirt_below_the_hair_is_no_eye():
+    case = draw_cases(1, seed=0)[0]
+    start, target = truth_pictures(case.start), truth_pictures(case.target)
+    below = int(eye_rows(trace(case.target, colour_views(), RESOLUTION))[:, 0].nonzero().max()) + 1
+    painted = target.images.clone()
+    painted[-1, :, below:] = 0.99
+    assert measure(case, start, dataclasses.replace(target, images=painted), watertight=True).faces_behind == 0
 
 
 def test_gates_fail_on_the_fault_they_are_for():
