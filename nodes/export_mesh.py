@@ -1,20 +1,26 @@
-"""Node: a portrait as a mesh file."""
+"""Node: a portrait as a mesh, point cloud or Gaussian file."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
-from comfy_api.latest import Types, io
+import torch
+from comfy_api.latest import io
 
+from ..portrait3d_core.errors import SettingsError
 from ..portrait3d_core.portrait import Portrait
-from ..portrait3d_core.stages.mesh import Mesh, extract_mesh, save_mesh
-from ..portrait3d_core.stages.mesh_file import FORMATS
+from ..portrait3d_core.stages.mesh import extract_mesh, save_mesh
+from ..portrait3d_core.stages.mesh_file import FORMATS, check_format
+from ..portrait3d_core.stages.points import POINT_FORMATS, sample_surface, save_points
 from .folders import new_output_file
 from .memory import on_device
+from .mesh_wire import File3DSocket, comfy_file, comfy_mesh, workflow_texts
 from .progress import report_progress, show_text
+from .schema import schema
 from .sockets import CATEGORY, PortraitSocket
 from .widgets import overridden, profile_input, profile_named
+
+VERTEX_COLOURS, TEXTURE = "vertex colours", "texture"
 
 
 class Portrait3DExportMesh(io.ComfyNode):
@@ -22,16 +28,17 @@ class Portrait3DExportMesh(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="Portrait3DExportMesh",
             display_name="Export Mesh",
             category=CATEGORY,
+            search_aliases=["save GLB", "3D model", "marching cubes", "bake texture", "point cloud", "gaussian splat"],
             description=(
                 "Turns a portrait into a closed, coloured mesh for Blender, game engines or printing (y up, metres). "
                 "Connect the path to Preview 3D to look at it; the GLB format shows colours there."
             ),
             is_output_node=True,
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt, io.Hidden.extra_pnginfo],
             inputs=[
                 PortraitSocket.Input("portrait", tooltip="The portrait to export."),
                 io.String.Input(
@@ -41,8 +48,11 @@ class Portrait3DExportMesh(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "format",
-                    options=[suffix.removeprefix(".") for suffix in FORMATS],
-                    tooltip="glb: one file with colours, best for most uses. obj, ply: with colours. stl: shape only.",
+                    options=[*(suffix.removeprefix(".") for suffix in FORMATS), *POINT_FORMATS],
+                    tooltip=(
+                        "glb: one file with colours, best for most uses. obj, ply: with colours. stl: shape only. "
+                        "points.ply: coloured points. gaussians.ply: flat discs for Gaussian splatting viewers."
+                    ),
                 ),
                 profile_input(),
                 io.Int.Input(
@@ -61,10 +71,14 @@ class Portrait3DExportMesh(io.ComfyNode):
                     tooltip="Density at which the surface lies, in 1/m. 0 finds the one that pictures show.",
                 ),
                 io.Boolean.Input("largest_only", default=True, tooltip="Keep only the largest piece, without floating crumbs."),
+                *look_inputs(),
             ],
             outputs=[
                 io.String.Output(display_name="path", tooltip="The file in the output folder, for Preview 3D."),
                 io.Mesh.Output(display_name="mesh", tooltip="The mesh for other 3D nodes, such as Save GLB."),
+                File3DSocket.Output(
+                    display_name="file", tooltip="The file for nodes of newer ComfyUI versions that take 3D files; else empty."
+                ),
             ],
         )
 
@@ -78,21 +92,74 @@ class Portrait3DExportMesh(io.ComfyNode):
         resolution: int,
         level: float,
         largest_only: bool,
+        colour: str = VERTEX_COLOURS,
+        texture_size: int = 1024,
+        unlit: bool = True,
+        points: int = 100_000,
     ) -> io.NodeOutput:
-        file = new_output_file(filename_prefix, f".{format}")
+        check_look(format, colour)
+        file = new_output_file(filename_prefix, "." + format.split(".")[-1])
         base = overridden(profile_named(profile).mesh, resolution=resolution)
-        settings = replace(base, level=level or None, largest_only=largest_only)
+        texels = texture_size if colour == TEXTURE else None
+        settings = replace(base, level=level or None, largest_only=largest_only, texture_size=texels)
         mesh = extract_mesh(on_device(portrait), settings, report_progress())
-        save_mesh(mesh, file.path)
-        show_text(cls.hidden.unique_id, f"output/{file.relative}: {len(mesh.faces):,} triangles, level {mesh.level:.0f} / m")
-        return io.NodeOutput(file.relative, comfy_mesh(mesh), ui={"text": [file.relative]})
+        if format in POINT_FORMATS:
+            save_points(sample_surface(mesh, points, torch.Generator().manual_seed(0)), file.path, format)
+            size = f"{points:,} points"
+        else:
+            save_mesh(mesh, file.path, unlit=unlit, extras=workflow_texts(cls.hidden))
+            size = f"{len(mesh.faces):,} triangles"
+        show_text(cls.hidden.unique_id, f"output/{file.relative}: {size}, level {mesh.level:.0f} / m")
+        outputs = (file.relative, comfy_mesh(mesh, unlit=unlit), comfy_file(file.path))
+        return io.NodeOutput(*outputs, ui={"text": [file.relative]})
 
 
-def comfy_mesh(mesh: Mesh) -> Any:
-    """ComfyUI's MESH value; cores that know vertex colours and normals get them too."""
-    vertices, faces = mesh.vertices[None], mesh.faces[None]
-    if hasattr(Types, "MESH"):
-        return Types.MESH(vertices, faces, vertex_colors=mesh.colours[None], normals=mesh.normals[None])
-    from comfy_extras.nodes_hunyuan3d import MESH
+def look_inputs() -> list:
+    """How the surface is coloured."""
+    return [
+        io.Combo.Input(
+            "colour",
+            options=[VERTEX_COLOURS, TEXTURE],
+            default=VERTEX_COLOURS,
+            optional=True,
+            tooltip=(
+                "vertex colours: fast; detail depends on the resolution. texture: a picture wrapped around the head, made "
+                "from views all around; closer to the renderings. For glb, obj and points."
+            ),
+        ),
+        io.Int.Input(
+            "texture_size",
+            default=1024,
+            min=256,
+            max=4096,
+            step=256,
+            optional=True,
+            tooltip="Side of the texture, in pixels. Does not count for vertex colours.",
+        ),
+        io.Boolean.Input(
+            "unlit",
+            default=True,
+            optional=True,
+            tooltip=(
+                "GLB: show the colours as they are, because the portrait's light is in them. Off: let the viewer's lamps "
+                "shade the head."
+            ),
+        ),
+        io.Int.Input(
+            "points",
+            default=100_000,
+            min=1000,
+            max=2_000_000,
+            step=1000,
+            optional=True,
+            tooltip="Number of points or Gaussians of the formats points.ply and gaussians.ply.",
+        ),
+    ]
 
-    return MESH(vertices, faces)
+
+def check_look(format: str, colour: str) -> None:
+    """Refuse choices that ComfyUI lets through, before anything is computed: unknown ones, textures in formats without them."""
+    if colour not in (VERTEX_COLOURS, TEXTURE):
+        raise SettingsError(f"There is no colour {colour!r}", expected=f"{VERTEX_COLOURS} or {TEXTURE}")
+    if format not in POINT_FORMATS:
+        check_format(f".{format}", textured=colour == TEXTURE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import os
 from collections.abc import Sequence
 from fractions import Fraction
@@ -75,6 +76,13 @@ def write_png(image: Tensor, path: str | os.PathLike[str]) -> None:
     picture = _to_picture(image)
     with atomic_write(path) as temporary:
         picture.save(temporary, format="PNG")
+
+
+def png_bytes(image: Tensor) -> bytes:
+    """An image as for :func:`write_png`, as the bytes of an 8-bit PNG file."""
+    stream = io.BytesIO()
+    _to_picture(image).save(stream, format="PNG")
+    return stream.getvalue()
 
 
 def _to_picture(image: Tensor) -> PIL.Image.Image:

@@ -1,7 +1,8 @@
 """Mesh: the surface of a portrait as coloured triangles.
 
 Density logits are sampled on a lattice (coarse everywhere, fine only near the surface), marching cubes finds the
-surface, the largest piece is kept, and every vertex takes the colour a ray coming in along its normal would see.
+surface, the largest piece is kept, and every vertex takes the colour a ray coming in along its normal would see;
+a texture takes the colours that pictures show (docs/method.md, section "Meshes and textures").
 
 Differs from the paper: there the field's outer quarter is blanked and the raw logits are saved as a volume;
 here the blank part is never evaluated, the crop the renderer applies is applied to the mesh too, the level
@@ -13,28 +14,29 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..body.warp import Warp
 from ..cameras import orbit_cameras
-from ..errors import MeshError, MissingDependencyError, SettingsError
+from ..errors import MeshError, SettingsError
 from ..portrait import Portrait, Scene
 from ..progress import OnStep, StepInfo, ignore_step
-from ..rendering.compositing import EMPTY_LOGIT, interval_weights, sample_weights
-from ..rendering.field import POINTS_PER_CHUNK, density, sample_field
+from ..rendering.field import density
 from ..rendering.rays import camera_rays
 from ..rendering.render import RenderSettings, render
+from ..rendering.trigrid import merge_levels, merging_pays
+from .isosurface import decimate, field_normals, largest_piece, marching_cubes
 from .mesh_file import Mesh, save_mesh
+from .surface_colours import along_normals
+from .texture import VIEW_COUNT, textured
 
 __all__ = ["Mesh", "MeshSettings", "extract_mesh", "save_mesh"]
 
 STAGE = "mesh"
 _BLOCK = 4
 """Fine voxels per coarse voxel and axis."""
-_COLOUR_OUTSIDE_M, _COLOUR_INSIDE_M, _COLOUR_SAMPLES = 0.004, 0.012, 17
-"""The stretch of each normal along which colours are composited: from outside the surface to inside it."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class MeshSettings:
     bottom_m: the bust is cut flat at this height; None cuts where the canonical frame ends.
     largest_only: keep only the largest connected piece (no floaters).
     max_faces: reduce to about this many triangles; None keeps all. Needs the package fast-simplification.
+    texture_size: side of a texture in texels; None gives colours per vertex only.
     """
 
     resolution: int = 256
@@ -53,6 +56,7 @@ class MeshSettings:
     bottom_m: float | None = None
     largest_only: bool = True
     max_faces: int | None = None
+    texture_size: int | None = None
 
     def __post_init__(self) -> None:
         if not 16 <= self.resolution <= 1024:
@@ -61,6 +65,8 @@ class MeshSettings:
             raise SettingsError(f"The level is {self.level}", expected="a density above 0, in 1 / m")
         if self.max_faces is not None and self.max_faces < 100:
             raise SettingsError(f"max_faces is {self.max_faces}", expected="at least 100")
+        if self.texture_size is not None and not 64 <= self.texture_size <= 8192:
+            raise SettingsError(f"The texture size is {self.texture_size}", expected="64 to 8192")
 
 
 @dataclass(frozen=True)
@@ -94,27 +100,47 @@ def extract_mesh(
     portrait = portrait.detach().to(torch.float32)
     pose = None if portrait.body is None else portrait.body.from_canonical(0)
     portrait = replace(portrait, body=None)
+    steps = 4 if settings.texture_size is None else 4 + VIEW_COUNT
     level = surface_logit(portrait) if settings.level is None else density_to_logit(settings.level)
-    on_step(StepInfo(STAGE, 1, 4))
+    on_step(StepInfo(STAGE, 1, steps))
     lattice = _bust_lattice(portrait, settings)
-    field, value_range = _sample_lattice(portrait, lattice, level)
+    quick = _quick(portrait, settings)
+    field, value_range = _sample_lattice(quick, lattice, level)
     _check_level(level, value_range)
-    on_step(StepInfo(STAGE, 2, 4))
-    vertices, faces = _marching_cubes(field, level)
+    on_step(StepInfo(STAGE, 2, steps))
+    vertices, faces = marching_cubes(field, level)
     if settings.largest_only:
-        vertices, faces = _largest_piece(vertices, faces)
+        vertices, faces = largest_piece(vertices, faces)
     if settings.max_faces is not None and len(faces) > settings.max_faces:
-        vertices, faces = _decimate(vertices, faces, settings.max_faces)
-    on_step(StepInfo(STAGE, 3, 4))
-    normals = _field_normals(field, vertices)
-    world = lattice.points(vertices.to(lattice.corner) - 1)  # the field has one lattice step of padding
-    normals = normals.to(world)
-    colours = _colours(portrait, world, normals, float(lattice.corner[1]))
-    if pose is not None:
-        world, normals = pose.carry(world, normals)
-    on_step(StepInfo(STAGE, 4, 4))
+        vertices, faces = decimate(vertices, faces, settings.max_faces)
+    on_step(StepInfo(STAGE, 3, steps))
+    normals = field_normals(field, vertices)
+    world = lattice.points(vertices.to(lattice.corner) - 1).cpu()  # the field has one lattice step of padding
+    colours = along_normals(quick, world, normals, float(lattice.corner[1]))
     low, high = (logit_to_density(value) for value in value_range)
-    return Mesh(world.cpu(), faces, colours.cpu(), normals.cpu(), logit_to_density(level), (low, high))
+    mesh = Mesh(world, faces, colours, normals, logit_to_density(level), (low, high))
+    on_step(StepInfo(STAGE, 4, steps))
+    if settings.texture_size is not None:
+        mesh = textured(
+            portrait,
+            mesh,
+            settings.texture_size,
+            lambda view: on_step(StepInfo(STAGE, 4 + view.step, steps, preview=view.preview)),
+        )
+    return mesh if pose is None else _carried(mesh, pose, portrait.device)
+
+
+def _quick(portrait: Portrait, settings: MeshSettings) -> Portrait:
+    """The same field in fewer tri-grid levels, if a surface of that many voxels has enough points for it to pay."""
+    if not merging_pays(portrait.trigrid, points=20 * settings.resolution**2):
+        return portrait
+    return replace(portrait, trigrid=merge_levels(portrait.trigrid))
+
+
+def _carried(mesh: Mesh, pose: Warp, device: torch.device) -> Mesh:
+    """The mesh moved from the canonical pose into another one."""
+    vertices, normals = pose.carry(mesh.vertices.to(device), mesh.normals.to(device))
+    return replace(mesh, vertices=vertices.cpu(), normals=normals.cpu())
 
 
 def density_to_logit(value: float) -> float:
@@ -220,97 +246,3 @@ def _check_level(level: float, value_range: tuple[float, float]) -> None:
         expected="a level inside that range",
         fix="leave the level empty for the automatic one, or choose a value in between",
     )
-
-
-# ---------------------------------------------------------------------------------------------------------------
-# Surface
-
-
-def _marching_cubes(field: Tensor, level: float) -> tuple[Tensor, Tensor]:
-    """Vertices [V, 3] float32 in lattice steps and faces [F, 3] int64, counter-clockwise from outside."""
-    values = field.numpy().astype(np.float64) - level
-    values[np.abs(values) < 1e-9] = 1e-9  # a lattice point exactly on the surface would make degenerate triangles
-    try:
-        import mcubes
-
-        vertices, faces = mcubes.marching_cubes(values, 0.0)
-        faces = faces.astype(np.int64)
-    except ImportError:
-        vertices, faces = _marching_cubes_skimage(values)
-    corners = vertices[faces]
-    volume = np.einsum("ij,ij->i", corners[:, 0], np.cross(corners[:, 1], corners[:, 2])).sum()
-    faces = faces[:, ::-1].copy() if volume < 0 else faces
-    return torch.from_numpy(vertices.astype(np.float32)), torch.from_numpy(faces)
-
-
-def _marching_cubes_skimage(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The same surface from scikit-image, for Python versions PyMCubes has no wheels for."""
-    try:
-        from skimage import measure
-    except ImportError as cause:
-        raise MissingDependencyError(
-            "Extracting a mesh needs a marching-cubes package",
-            fix="run `pip install PyMCubes` (Python 3.13 and newer: `pip install scikit-image`); everything else works without",
-        ) from cause
-    vertices, faces, _, _ = measure.marching_cubes(values, 0.0, allow_degenerate=False)
-    return vertices, faces.astype(np.int64)
-
-
-def _largest_piece(vertices: Tensor, faces: Tensor) -> tuple[Tensor, Tensor]:
-    """The connected piece with the most faces, its vertices renumbered. SciPy comes with either marching-cubes package."""
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
-    edges = torch.cat([faces[:, :2], faces[:, 1:]]).numpy()
-    ones = np.ones(len(edges), dtype=np.int8)
-    graph = coo_matrix((ones, (edges[:, 0], edges[:, 1])), shape=(len(vertices), len(vertices)))
-    _, labels = connected_components(graph, directed=False)
-    face_labels = torch.from_numpy(labels.astype(np.int64))[faces[:, 0]]
-    kept = faces[face_labels == face_labels.bincount().argmax()]
-    used, renumbered = torch.unique(kept, return_inverse=True)
-    return vertices[used], renumbered.reshape(-1, 3)
-
-
-def _decimate(vertices: Tensor, faces: Tensor, max_faces: int) -> tuple[Tensor, Tensor]:
-    """Quadric edge collapse down to about ``max_faces`` triangles."""
-    try:
-        import fast_simplification
-    except ImportError as cause:
-        raise MissingDependencyError(
-            "Reducing the number of faces needs fast-simplification",
-            fix="run `pip install fast-simplification`, or extract at a lower resolution instead",
-        ) from cause
-    points, triangles = fast_simplification.simplify(
-        vertices.numpy(), faces.numpy().astype(np.int32), target_reduction=1 - max_faces / len(faces)
-    )
-    return torch.from_numpy(points.astype(np.float32)), torch.from_numpy(triangles.astype(np.int64))
-
-
-def _field_normals(field: Tensor, vertices: Tensor) -> Tensor:
-    """Outward unit normals [V, 3]: minus the gradient of the padded field, so that flat cuts get flat normals too.
-
-    vertices: [V, 3] in lattice steps. Central differences over one voxel on each side.
-    """
-    size = torch.tensor(field.shape, dtype=torch.float32) - 1
-    offsets = torch.cat([torch.eye(3), -torch.eye(3)])
-    probes = ((vertices[:, None] + offsets) / size * 2 - 1).flip(-1)  # grid_sample takes (z, y, x)
-    samples = F.grid_sample(field[None, None], probes[None, None], align_corners=True, padding_mode="border")[0, 0, 0]
-    ahead, behind = samples.split(3, dim=1)
-    return F.normalize(behind - ahead, dim=1)
-
-
-def _colours(portrait: Portrait, vertices: Tensor, normals: Tensor, bottom: float) -> Tensor:
-    """sRGB 0..1 [V, 3]: what a ray coming in along each vertex's normal sees of the cut field."""
-    depths = torch.linspace(0, _COLOUR_OUTSIDE_M + _COLOUR_INSIDE_M, _COLOUR_SAMPLES, device=vertices.device)
-    crop = portrait.scene.crop
-    colours = []
-    for points, directions in zip(vertices.split(POINTS_PER_CHUNK // 8), normals.split(POINTS_PER_CHUNK // 8), strict=True):
-        samples = points[:, None] + (_COLOUR_OUTSIDE_M - depths)[:, None] * directions[:, None]
-        sigma, rgb = sample_field(portrait, samples.reshape(1, -1, 3))
-        sigma, rgb = sigma.reshape(len(points), -1), rgb.reshape(len(points), -1, 3)
-        outside = (samples[..., 0].abs() > crop) | (samples[..., 2].abs() > crop) | (samples[..., 1] < bottom)
-        sigma = sigma.masked_fill(outside, EMPTY_LOGIT)
-        weights = sample_weights(interval_weights(sigma, depths.expand_as(sigma)))
-        weights[:, -1] += 1e-4  # where there is almost nothing, the innermost colour
-        colours.append((weights[..., None] * rgb).sum(1) / weights.sum(1, keepdim=True))
-    return ((torch.cat(colours) + 1) / 2).clamp(0, 1)

@@ -1,28 +1,26 @@
 """The mesh: a coloured surface, and the files it can be written to.
 
-Every file is y up, in metres, the face looking towards +z. Colours are kept per vertex: linear light in GLB, as glTF
-demands (16 bits, because dark hair would band in 8), sRGB in PLY and OBJ, none in STL.
+Every file is y up, in metres, the face looking towards +z. GLB and OBJ carry a texture if the mesh has one; without
+it colours are kept per vertex: linear light in GLB, sRGB in PLY and OBJ, none in STL.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import MeshError, MissingDependencyError, OutputError
 from ..files import atomic_write
+from ..media import write_png
+from .mesh_glb import glb_bytes
 
 FORMATS = (".glb", ".obj", ".ply", ".stl")
-_FLOAT, _UINT16, _UINT32 = 5126, 5123, 5125
-"""glTF component types."""
+TEXTURED_FORMATS = (".glb", ".obj")
 
 
 @dataclass(frozen=True)
@@ -32,6 +30,7 @@ class Mesh:
     vertices: [V, 3] float32 metres, y up.  faces: [F, 3] int64, counter-clockwise from outside.
     colours: [V, 3] float32 sRGB 0..1.  normals: [V, 3] float32 outward unit vectors.
     level: optical density (1 / m) of the surface.  level_range: smallest and largest density of the field.
+    uvs: [V, 2] float32 places in the texture, 0..1, u right, v down.  texture: [S, S, 3] float32 sRGB 0..1.
     """
 
     vertices: Tensor
@@ -40,71 +39,62 @@ class Mesh:
     normals: Tensor
     level: float
     level_range: tuple[float, float]
+    uvs: Tensor | None = None
+    texture: Tensor | None = None
 
 
-def srgb_to_linear(colours: Tensor) -> Tensor:
-    """sRGB 0..1 -> linear light 0..1, any shape (IEC 61966-2-1)."""
-    colours = colours.clamp(0, 1)
-    return torch.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
+def save_mesh(mesh: Mesh, path: str | os.PathLike[str], *, unlit: bool = True, extras: Mapping[str, str] | None = None) -> None:
+    """Write a mesh as ``.glb``, ``.obj``, ``.ply`` or ``.stl``, atomically. A texture goes into the GLB, or beside the OBJ
+    as ``.mtl`` and ``.png`` of the same name. PLY, STL and OBJ without a texture need trimesh, a texture needs Pillow.
 
-
-def save_mesh(mesh: Mesh, path: str | os.PathLike[str]) -> None:
-    """Write a mesh as ``.glb``, ``.obj``, ``.ply`` or ``.stl``, atomically. GLB needs no other package, the rest trimesh.
+    unlit, extras: as in :func:`~portrait3d_core.stages.mesh_glb.glb_bytes`; the other formats have neither.
 
     Raises:
-        OutputError: unknown ending, or the folder cannot be written.  MeshError: the mesh is empty.
+        OutputError: unknown ending, one that cannot hold the texture, or the folder cannot be written.
+        MeshError: the mesh is empty.
     """
-    suffix = Path(path).suffix.lower()
-    if suffix not in FORMATS:
-        raise OutputError(f"Meshes cannot be written as '{suffix}'", expected=" ".join(FORMATS))
+    target = Path(path)
+    suffix = target.suffix.lower()
+    check_format(suffix, textured=mesh.texture is not None)
     if len(mesh.faces) == 0:
         raise MeshError("The mesh has no faces", fix="extract it again at another level")
-    data = glb_bytes(mesh) if suffix == ".glb" else _trimesh_bytes(mesh, suffix)
-    with atomic_write(path) as temporary:
+    if suffix == ".glb":
+        data = glb_bytes(mesh, unlit=unlit, extras=extras)
+    elif mesh.texture is not None:
+        write_png(mesh.texture, target.with_suffix(".png"))
+        with atomic_write(target.with_suffix(".mtl")) as temporary:
+            temporary.write_text(_MATERIAL.format(picture=target.with_suffix(".png").name), encoding="utf-8")
+        data = _textured_obj(mesh, target.with_suffix(".mtl").name)
+    else:
+        data = _trimesh_bytes(mesh, suffix)
+    with atomic_write(target) as temporary:
         temporary.write_bytes(data)
 
 
-def glb_bytes(mesh: Mesh) -> bytes:
-    """A binary glTF 2.0 file: POSITION, NORMAL, COLOR_0 (linear, 16 bit), indices; unlit, for the light is in the colours."""
-    colours = np.ones((len(mesh.vertices), 4), dtype=np.float64)
-    colours[:, :3] = srgb_to_linear(mesh.colours.double()).numpy()
-    vertices = mesh.vertices.numpy().astype("<f4")
-    arrays = [
-        (vertices, _FLOAT, "VEC3"),
-        (mesh.normals.numpy().astype("<f4"), _FLOAT, "VEC3"),
-        ((colours * 65535 + 0.5).astype("<u2"), _UINT16, "VEC4"),
-        (mesh.faces.numpy().astype("<u4").reshape(-1), _UINT32, "SCALAR"),
-    ]
-    views: list[dict[str, Any]] = []
-    accessors: list[dict[str, Any]] = []
-    binary = b""
-    for index, (array, component, kind) in enumerate(arrays):
-        data = array.tobytes()  # every array's size is a multiple of 4 bytes, as glTF's alignment demands
-        views.append(
-            {"buffer": 0, "byteOffset": len(binary), "byteLength": len(data), "target": 34963 if index == 3 else 34962}
+def check_format(suffix: str, *, textured: bool) -> None:
+    """Raise OutputError unless meshes can be written with this ending (``.glb``), with their texture if they have one."""
+    if suffix not in FORMATS:
+        raise OutputError(f"Meshes cannot be written as '{suffix}'", expected=" ".join(FORMATS))
+    if textured and suffix not in TEXTURED_FORMATS:
+        raise OutputError(
+            f"A '{suffix}' file cannot hold a texture",
+            expected=" or ".join(TEXTURED_FORMATS),
+            fix="choose the format glb, or vertex colours",
         )
-        accessors.append({"bufferView": index, "componentType": component, "count": len(array), "type": kind})
-        binary += data
-    accessors[0] |= {"min": vertices.min(0).tolist(), "max": vertices.max(0).tolist()}
-    accessors[2] |= {"normalized": True}
-    primitive = {"attributes": {"POSITION": 0, "NORMAL": 1, "COLOR_0": 2}, "indices": 3, "material": 0}
-    matte = {"metallicFactor": 0, "roughnessFactor": 1}  # for viewers that do not know unlit materials
-    document = {
-        "asset": {"version": "2.0", "generator": "portrait3d"},
-        "extensionsUsed": ["KHR_materials_unlit"],
-        "scene": 0,
-        "scenes": [{"nodes": [0]}],
-        "nodes": [{"mesh": 0, "name": "portrait"}],
-        "materials": [{"pbrMetallicRoughness": matte, "extensions": {"KHR_materials_unlit": {}}}],
-        "meshes": [{"primitives": [primitive]}],
-        "buffers": [{"byteLength": len(binary)}],
-        "bufferViews": views,
-        "accessors": accessors,
-    }
-    text = json.dumps(document, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 4)
-    chunks = struct.pack("<I4s", len(text), b"JSON") + text + struct.pack("<I4s", len(binary), b"BIN\0") + binary
-    return struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks
+
+
+_MATERIAL = "newmtl portrait\nKa 1 1 1\nKd 1 1 1\nKs 0 0 0\nillum 1\nmap_Kd {picture}\n"
+
+
+def _textured_obj(mesh: Mesh, material: str) -> bytes:
+    """A Wavefront OBJ that names its material file. Its v axis points up."""
+    assert mesh.uvs is not None
+    upward = torch.stack([mesh.uvs[:, 0], 1 - mesh.uvs[:, 1]], dim=1)
+    lines = [f"mtllib {material}", "usemtl portrait"]
+    for letters, rows in (("v", mesh.vertices), ("vt", upward), ("vn", mesh.normals)):
+        lines += [f"{letters} " + " ".join(f"{number:.6f}" for number in row) for row in rows.tolist()]
+    lines += ["f " + " ".join(f"{index}/{index}/{index}" for index in face) for face in (mesh.faces + 1).tolist()]
+    return ("\n".join(lines) + "\n").encode()
 
 
 def _trimesh_bytes(mesh: Mesh, suffix: str) -> bytes:

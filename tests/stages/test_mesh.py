@@ -1,16 +1,17 @@
 import json
 import math
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from builders import small_portrait
+from builders import small_portrait, solid_block_portrait
 
 from portrait3d_core.errors import Cancelled, MeshError, MissingDependencyError, OutputError, SettingsError
-from portrait3d_core.rendering.decoder import Decoder
-from portrait3d_core.rendering.trigrid import TriGrid
+from portrait3d_core.media import read_image
 from portrait3d_core.stages import mesh as mesh_module
+from portrait3d_core.stages import surface_colours
 from portrait3d_core.stages.mesh import MeshSettings, density_to_logit, extract_mesh, logit_to_density, save_mesh
 
 trimesh = pytest.importorskip("trimesh")
@@ -31,7 +32,7 @@ def analytic(monkeypatch):
             return function(points[0])[None, :, None], rgb
 
         monkeypatch.setattr(mesh_module, "density", density)
-        monkeypatch.setattr(mesh_module, "sample_field", sample_field)
+        monkeypatch.setattr(surface_colours, "sample_field", sample_field)
         return small_portrait()
 
     return install
@@ -95,18 +96,6 @@ def test_levels_convert_both_ways():
         assert logit_to_density(density_to_logit(density)) == pytest.approx(density, rel=1e-6)
 
 
-def solid_block_portrait():
-    """A real portrait whose density is high near the middle of the box: features fall off from the tri-grid's centre."""
-    axis = (torch.arange(16) + 0.5) / 16 * 2 - 1
-    bump = (0.6 - (axis[:, None] ** 2 + axis**2)).expand(1, 3, 3, 16, 16).contiguous()
-    decoder = Decoder(
-        torch.eye(1) * 8, torch.zeros(1), torch.tensor([[60.0], [1.0], [0.0], [0.0]]), torch.tensor([-120.0, 0, 0, 0])
-    )
-    portrait = small_portrait()
-    to_rgb = type(portrait.to_rgb)(torch.eye(3)[None] * 0.1, torch.zeros(3))
-    return type(portrait)(TriGrid({16: bump}, 0.7, 3), decoder, to_rgb)
-
-
 def test_the_automatic_level_lies_where_renderings_see_the_surface():
     mesh = extract_mesh(solid_block_portrait(), MeshSettings(resolution=48))
     solid = trimesh.Trimesh(mesh.vertices.numpy(), mesh.faces.numpy(), process=False)
@@ -142,10 +131,23 @@ def test_decimation_reduces_or_says_what_it_needs(analytic):
         assert len(extract_mesh(portrait, settings).faces) <= 600
 
 
-@pytest.mark.parametrize("change", [{"resolution": 4}, {"level": -1.0}, {"level": float("nan")}, {"max_faces": 3}])
+@pytest.mark.parametrize(
+    "change", [{"resolution": 4}, {"level": -1.0}, {"level": float("nan")}, {"max_faces": 3}, {"texture_size": 8}]
+)
 def test_settings_are_validated(change):
     with pytest.raises(SettingsError):
         MeshSettings(**change)
+
+
+def test_a_texture_keeps_the_surface_and_counts_its_views_as_steps():
+    portrait, seen = solid_block_portrait(), []
+    plain = extract_mesh(portrait, MeshSettings(resolution=32))
+    mesh = extract_mesh(portrait, MeshSettings(resolution=32, texture_size=64), seen.append)
+    assert torch.equal(mesh.vertices[mesh.faces], plain.vertices[plain.faces])
+    assert mesh.uvs.shape == (len(mesh.vertices), 2) and mesh.texture.shape == (64, 64, 3)
+    assert plain.uvs is None and plain.texture is None
+    assert float(mesh.texture.min()) >= 0 and float(mesh.texture.max()) <= 1
+    assert [info.step for info in seen] == list(range(1, seen[-1].total + 1)) and seen[-1].preview is not None
 
 
 # Files ----------------------------------------------------------------------------------------------------------
@@ -167,20 +169,68 @@ def test_every_format_reads_back_closed_upright_and_in_metres(mesh, tmp_path, en
         assert np.allclose(solid.visual.vertex_colors[:, :3] / 255, RED, atol=0.01)
 
 
-def test_glb_has_normals_and_linear_colours(mesh, tmp_path):
-    save_mesh(mesh, tmp_path / "head.glb")
-    data = (tmp_path / "head.glb").read_bytes()
+def glb_parts(path) -> tuple[dict, bytes]:
+    """The JSON document and the binary chunk."""
+    data = path.read_bytes()
     assert struct.unpack("<4sII", data[:12]) == (b"glTF", 2, len(data))
     length = struct.unpack("<I", data[12:16])[0]
-    document = json.loads(data[20 : 20 + length])
-    binary = data[28 + length :]
+    return json.loads(data[20 : 20 + length]), data[28 + length :]
+
+
+def test_glb_has_normals_and_linear_colours(mesh, tmp_path):
+    save_mesh(mesh, tmp_path / "head.glb")
+    document, binary = glb_parts(tmp_path / "head.glb")
     attributes = document["meshes"][0]["primitives"][0]["attributes"]
     assert set(attributes) == {"POSITION", "NORMAL", "COLOR_0"}
-    view = document["bufferViews"][attributes["COLOR_0"]]
+    view = document["bufferViews"][document["accessors"][attributes["COLOR_0"]]["bufferView"]]
     colours = np.frombuffer(binary, "<u2", len(mesh.vertices) * 4, view["byteOffset"]).reshape(-1, 4) / 65535
     linear = [((c + 0.055) / 1.055) ** 2.4 for c in RED]
     assert np.allclose(colours, [*linear, 1.0], atol=1e-3)
     assert "KHR_materials_unlit" in document["extensionsUsed"]
+
+
+def test_light_and_notes_are_the_callers_choice(mesh, tmp_path):
+    save_mesh(mesh, tmp_path / "head.glb", unlit=False, extras={"workflow": "{}"})
+    document, _ = glb_parts(tmp_path / "head.glb")
+    assert "extensionsUsed" not in document and "extensions" not in document["materials"][0]
+    assert document["asset"]["extras"] == {"workflow": "{}"}
+
+
+@pytest.fixture
+def wrapped(mesh):
+    """The ball with a texture: left half of the picture green."""
+    texture = torch.zeros(32, 32, 3)
+    texture[:, :16, 1] = 1
+    return replace(mesh, uvs=torch.rand(len(mesh.vertices), 2, generator=torch.Generator().manual_seed(0)), texture=texture)
+
+
+def test_glb_textures_are_pictures_in_the_file_without_vertex_colours(wrapped, tmp_path):
+    save_mesh(wrapped, tmp_path / "head.glb")
+    document, binary = glb_parts(tmp_path / "head.glb")
+    assert set(document["meshes"][0]["primitives"][0]["attributes"]) == {"POSITION", "NORMAL", "TEXCOORD_0"}
+    assert all(view["byteOffset"] % 4 == 0 for view in document["bufferViews"])
+    view = document["bufferViews"][document["images"][0]["bufferView"]]
+    (tmp_path / "texture.png").write_bytes(binary[view["byteOffset"] : view["byteOffset"] + view["byteLength"]])
+    assert torch.equal(read_image(tmp_path / "texture.png"), wrapped.texture)
+    solid = trimesh.load(tmp_path / "head.glb", force="mesh")
+    assert np.allclose(solid.visual.uv, torch.stack([wrapped.uvs[:, 0], 1 - wrapped.uvs[:, 1]], 1).numpy(), atol=1e-6)
+    assert solid.visual.material.baseColorTexture.size == (32, 32)
+
+
+def test_obj_textures_lie_beside_the_file(wrapped, tmp_path):
+    save_mesh(wrapped, tmp_path / "my head.obj")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["my head.mtl", "my head.obj", "my head.png"]
+    solid = trimesh.load(tmp_path / "my head.obj", force="mesh", process=False)
+    assert solid.is_watertight and len(solid.faces) == len(wrapped.faces)
+    assert np.allclose(np.sort(solid.visual.uv[:, 1]), np.sort(1 - wrapped.uvs[:, 1].numpy()), atol=1e-5)
+    assert solid.visual.material.image.size == (32, 32)
+
+
+@pytest.mark.parametrize("ending", [".ply", ".stl"])
+def test_formats_without_textures_say_so(wrapped, tmp_path, ending):
+    with pytest.raises(OutputError, match=r"cannot hold a texture.*\.glb"):
+        save_mesh(wrapped, tmp_path / f"head{ending}")
+    assert not list(tmp_path.iterdir())
 
 
 def test_impossible_files_are_refused(mesh, tmp_path):
