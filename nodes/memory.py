@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import comfy.model_management as mm
 import torch
 from comfy.model_patcher import ModelPatcher
+from comfy.patcher_extension import WrappersMP
 
 from ..portrait3d_core.generator.generator import Generator
 from ..portrait3d_core.portrait import Portrait
 
-STAGE_BYTES = 2 * 1024**3
-"""Memory asked for the renders and gradients of a stage, so that ComfyUI evicts other models before the loop starts."""
+WRAPPER_KEY = "portrait3d"
+SYNTHESIS_BYTES = 1024**3
+"""Memory asked for making a head and looking at it, so that ComfyUI evicts other models before."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +34,37 @@ class ManagedGenerator:
         patcher = ModelPatcher(generator, load_device=mm.get_torch_device(), offload_device=mm.unet_offload_device())
         return cls(patcher, name)
 
-    def on_device(self) -> Generator:
-        """The generator, completely loaded on the compute device."""
-        with torch.inference_mode(False):  # weights moved under inference mode could not take part in a gradient
-            mm.load_models_gpu([self.patcher], memory_required=STAGE_BYTES, force_full_load=True)
+    @property
+    def network(self) -> Generator:
+        """The generator, wherever it is; for what does not compute with it."""
         return self.patcher.model
+
+    def on_device(self, memory_bytes: int = SYNTHESIS_BYTES) -> Generator:
+        """The generator, completely loaded on the compute device, where ``memory_bytes`` are left free beside it."""
+        with torch.inference_mode(False):  # weights moved under inference mode could not take part in a gradient
+            mm.load_models_gpu([self.patcher], memory_required=memory_bytes, force_full_load=True)
+            return self.patcher.model.to(self.patcher.load_device)  # which ComfyUI left out if it was started with --novram
+
+
+def leave_room(model: ModelPatcher, memory_bytes: int) -> None:
+    """Have ComfyUI keep so much more memory free beside ``model`` when a guider loads it.
+
+    ComfyUI plans by the shape of the latents, so it is told of as many as need that much.
+    """
+
+    def prepare(executor: Callable, patcher: ModelPatcher, shape: Sequence[int], *args: Any, **named: Any) -> Any:
+        each = patcher.model.memory_required(list(shape))
+        planned = 1 + math.ceil(memory_bytes / each) if each > 0 else 1
+        return executor(patcher, [planned * shape[0], *shape[1:]], *args, **named)
+
+    model.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, WRAPPER_KEY, prepare)
+
+
+def free_bytes() -> float:
+    """Memory that is free on the compute device or that ComfyUI can make free there by unloading models."""
+    device = mm.get_torch_device()
+    unloadable = [] if device.type == "cpu" else [model for model in mm.current_loaded_models if model.device == device]
+    return mm.get_free_memory(device) + sum(model.model_loaded_memory() for model in unloadable)
 
 
 @contextmanager

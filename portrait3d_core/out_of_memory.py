@@ -1,0 +1,94 @@
+"""What to do when a device runs out of memory: free what is cached, look at fewer rays at once, try again."""
+
+from __future__ import annotations
+
+import functools
+import gc
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
+
+import torch
+
+from .errors import TooLittleMemoryError
+
+Result = TypeVar("Result")
+Arguments = ParamSpec("Arguments")
+
+SMALLEST_CHUNK = 64
+"""Rays; with fewer at once a render needs hardly less memory."""
+ALLOCATION_FAILURES = ("out of memory", "can't allocate memory", "cannot allocate memory", "failed to allocate")
+"""How the RuntimeErrors of torch's allocators say it, besides torch.OutOfMemoryError."""
+
+_log = logging.getLogger(__name__)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory could not be had, on any device."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in ALLOCATION_FAILURES)
+
+
+def free_caches() -> None:
+    """Give back what Python and torch's allocators hold without using it."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    elif torch.backends.mps.is_available():
+        torch.mps.empty_cache()
+
+
+@dataclass
+class SmallerChunks:
+    """Calls a piece of work with a number of rays per chunk, halved whenever memory runs out, for all later calls too.
+
+    The work must be repeatable: it may leave nothing behind but what it returns. ``random``, if given, is what it draws from
+    and is wound back for a repetition, so that the result does not depend on how often it was tried.
+    """
+
+    rays: int
+    random: torch.Generator | None = None
+
+    def __call__(self, work: Callable[[int], Result]) -> Result:
+        """``work(rays)``. Raises TooLittleMemoryError when even the smallest chunk does not fit."""
+        drawn = None if self.random is None else self.random.get_state()
+        while True:
+            try:
+                return work(self.rays)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                if self.rays <= SMALLEST_CHUNK:
+                    raise too_little_memory(error) from error
+            free_caches()  # outside of the except block, where the failed work's tensors are still held by the traceback
+            self.rays = max(SMALLEST_CHUNK, self.rays // 2)
+            _log.warning("Out of memory; trying again with %d rays at once", self.rays)
+            if self.random is not None and drawn is not None:
+                self.random.set_state(drawn)
+
+
+def explain_out_of_memory(stage: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Let a stage report memory that it ran out of, at whatever place, as TooLittleMemoryError."""
+
+    @functools.wraps(stage)
+    def explained(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        try:
+            return stage(*args, **kwargs)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise too_little_memory(error) from error
+
+    return explained
+
+
+def too_little_memory(error: BaseException) -> TooLittleMemoryError:
+    """The error for the user."""
+    first_line = (str(error).splitlines() or [type(error).__name__])[0]
+    return TooLittleMemoryError(
+        f"There is not enough memory ({first_line})",
+        expected="about as much as the node says when it starts",
+        fix="lower the resolution, the samples or the views per step, close other programs, or unload other models",
+    )

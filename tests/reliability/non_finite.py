@@ -1,0 +1,102 @@
+"""NaN at some step: the step is skipped and said; several in a row: the last finite state and a sentence about precision."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from portrait3d_core.errors import NumericalError
+from portrait3d_core.guidance.critic import Prediction, Prompt
+from portrait3d_core.guidance.optimise import DivergedError
+from portrait3d_core.guidance.oracle import OracleCritic
+from portrait3d_core.portrait import Portrait
+from portrait3d_core.stages.distill import distill
+from portrait3d_core.stages.invert import invert
+from portrait3d_core.stages.perceptual import MultiScaleLoss
+from portrait3d_core.stages.refine import refine
+
+from .row import Row, count_row
+from .runs import DISTILL, INVERT, REFINE, critic, head, network, photo
+
+STEPS = 8
+Poison = Callable[[int], bool]
+"""Whether the answer to the k-th question, k = 1, 2, ..., is NaN."""
+
+
+class PoisonedCritic(OracleCritic):
+    """Predicts NaN when told to."""
+
+    def __init__(self, poison: Poison) -> None:
+        super().__init__(critic().picture)
+        self._poison, self._asked = poison, 0
+
+    def predict(self, noisy: Tensor, t: float, prompt: Prompt, yaw_deg: Tensor, guidance_scale: float) -> Prediction:
+        self._asked += 1
+        found = super().predict(noisy, t, prompt, yaw_deg, guidance_scale)
+        return replace(found, guided=found.guided * torch.nan) if self._poison(self._asked) else found
+
+
+class PoisonedLoss:
+    """An image distance that is NaN when told to."""
+
+    def __init__(self, poison: Poison) -> None:
+        self._poison, self._asked, self._loss = poison, 0, MultiScaleLoss()
+
+    def __call__(self, first: Tensor, second: Tensor) -> Tensor:
+        self._asked += 1
+        return self._loss(first, second) * (torch.nan if self._poison(self._asked) else 1.0)
+
+
+def run_distill(poison: Poison) -> Portrait:
+    """Eight steps."""
+    return distill(head(), PoisonedCritic(poison), "x", replace(DISTILL, steps=STEPS))
+
+
+def run_invert(poison: Poison) -> Portrait:
+    """Five steps of search, three of likeness."""
+    settings = replace(INVERT, steps=5, likeness=replace(INVERT.likeness, steps=STEPS - 5))
+    return invert(photo(), network(), settings, perceptual=PoisonedLoss(poison)).portrait
+
+
+def rows(full: bool) -> Iterator[Row]:
+    """One bad step, bad steps to the end, and a diffusion model that redraws a view as NaN."""
+    for name, run in (("distill", run_distill), ("invert", run_invert)):
+        points = range(1, STEPS + 1) if full else (1, 6)
+        failures = sum(not _skips(run, point) for point in points)
+        yield count_row(f"{name}: NaN at one step", "skipped and said, finite result", failures, len(points))
+        yield Row(f"{name}: NaN at every step", *_gives_up(run, lambda asked: True))
+    yield Row("distill: NaN from the third step on", *_gives_up(run_distill, lambda asked: asked > 2))
+    yield Row("refine: a redrawn view is NaN", *_gives_up(lambda poison: refine(head(), PoisonedCritic(poison), "x", REFINE),
+                                                          lambda asked: asked == 3))  # fmt: skip
+
+
+def _skips(run: Callable[[Poison], Portrait], point: int) -> bool:
+    heard: list[str] = []
+    listener = logging.Handler()
+    listener.emit = lambda record: heard.append(record.getMessage())
+    logger = logging.getLogger("portrait3d_core")
+    logger.addHandler(listener)
+    try:
+        result = run(lambda asked: asked == point)
+    finally:
+        logger.removeHandler(listener)
+    return _finite(result) and sum("skipped" in message for message in heard) == 1
+
+
+def _gives_up(run: Callable[[Poison], Portrait], poison: Poison) -> tuple[str, str, bool]:
+    """What is wanted, what was reached, and whether that is good."""
+    wanted = "an error with a fix, last state finite"
+    try:
+        run(poison)
+    except NumericalError as error:
+        finite = not isinstance(error, DivergedError) or _finite(error.portrait)
+        return wanted, "so" if finite and error.fix else "not so", finite and bool(error.fix)
+    return wanted, "no error", False
+
+
+def _finite(portrait: Portrait) -> bool:
+    return all(bool(torch.isfinite(level).all()) for level in portrait.trigrid.levels.values())

@@ -1,0 +1,133 @@
+"""The long stages in miniature, each as a function of who listens and where its state is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache, partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from portrait3d_core.errors import Cancelled
+from portrait3d_core.generator.generator import Generator
+from portrait3d_core.guidance.optimise import OptimiserSettings
+from portrait3d_core.guidance.oracle import OracleCritic
+from portrait3d_core.guidance.views import ViewSettings
+from portrait3d_core.keeping import NO_KEEPER, RunKeeper
+from portrait3d_core.portrait import Portrait
+from portrait3d_core.progress import OnStep, StepInfo, ignore_step
+from portrait3d_core.rendering.render import RenderSettings
+from portrait3d_core.run_state import RunStore
+from portrait3d_core.stages.align import AlignSettings
+from portrait3d_core.stages.distill import DistillSettings, distill
+from portrait3d_core.stages.invert import InvertSettings, invert
+from portrait3d_core.stages.likeness import LikenessSettings
+from portrait3d_core.stages.refine import RefineSettings, refine
+
+from ..builders import SMALL, small_generator, small_portrait
+
+RENDER = RenderSettings(resolution=16, coarse_samples=6, fine_samples=6, march="fine")
+DISTILL = DistillSettings(
+    steps=55,
+    residual_space="image",
+    guidance_scale=(1.0, 1.0),
+    views=ViewSettings(2, resolution=16, coarse_samples=6, fine_samples=6, march="fine", background="random"),
+    optimiser=OptimiserSettings("adan", learning_rate=0.05, level_factors=((16, 0.5),), warmup_steps=3),
+    entropy_weight=0.01,
+    outline_weight=1.0,
+    ema_every=2,
+    preview_every=0,
+)
+REFINE = RefineSettings(
+    resolution=16,
+    view_samples=4,
+    fit_samples=6,
+    edit_steps=1,
+    passes=2,
+    crop=8,
+    march="fine",
+    gradient_weight=0.5,
+    background=True,
+    optimiser=OptimiserSettings("adam", learning_rate=0.02),
+    preview_every=0,
+)
+INVERT = InvertSettings(
+    steps=40,
+    learning_rate=0.1,
+    w_samples=20,
+    optimise_noise=True,
+    turn_deg=5.0,
+    align=AlignSettings(method="none", resolution=32),
+    render=RENDER,
+    likeness=LikenessSettings(steps=15, others_px=8),
+)
+
+Stage = Callable[[OnStep, RunKeeper], Portrait]
+
+
+@cache
+def head() -> Portrait:
+    """What is distilled and refined."""
+    return small_portrait()
+
+
+@cache
+def network() -> Generator:
+    """What a photo is inverted into."""
+    return small_generator(1, replace(SMALL, superresolution=None))
+
+
+@cache
+def photo() -> Tensor:
+    """What is inverted: noise."""
+    return torch.rand(32, 32, 3, generator=torch.Generator().manual_seed(5))
+
+
+@cache
+def critic() -> OracleCritic:
+    """Wants everything to be of one colour."""
+    return OracleCritic(torch.tensor([0.6, -0.4, 0.1])[:, None, None].expand(3, 16, 16).contiguous())
+
+
+def run_distill(on_step: OnStep = ignore_step, keep: RunKeeper = NO_KEEPER, **changes) -> Portrait:
+    """55 steps, unless ``changes`` of the settings say otherwise."""
+    return distill(head(), critic(), "x", replace(DISTILL, **changes), seed=3, on_step=on_step, keep=keep)
+
+
+def run_refine(on_step: OnStep = ignore_step, keep: RunKeeper = NO_KEEPER, **changes) -> Portrait:
+    """21 views rendered and edited, 42 fitting steps."""
+    return refine(head(), critic(), "x", replace(REFINE, **changes), seed=3, on_step=on_step, keep=keep)
+
+
+def run_invert(on_step: OnStep = ignore_step, keep: RunKeeper = NO_KEEPER, **changes) -> Portrait:
+    """40 steps of search, 15 of likeness."""
+    return invert(photo(), network(), replace(INVERT, **changes), seed=3, on_step=on_step, keep=keep).portrait
+
+
+STAGES: dict[str, Stage] = {"distill": run_distill, "refine": run_refine, "invert": run_invert}
+SHORT_STAGES: dict[str, Stage] = {
+    "distill": partial(run_distill, steps=8),
+    "refine": partial(run_refine, passes=1),
+    "invert": partial(run_invert, steps=5, likeness=replace(INVERT.likeness, steps=3)),
+}
+NOT_KEPT = {"refine": 21}
+"""Steps at the start of a stage that are quick, and repeated when it goes on."""
+
+
+def keeper(folder: Path, every_s: float = 1e9) -> RunKeeper:
+    """Keeps runs in ``folder``; by default only when they end."""
+    return RunKeeper(RunStore(folder, every_s)).about("reliability")
+
+
+class StopAt:
+    """An ``on_step`` that counts what it hears and stops the stage at one of the steps, like a user."""
+
+    def __init__(self, stop_at: int | None = None) -> None:
+        self.heard, self._stop_at = 0, stop_at
+
+    def __call__(self, info: StepInfo) -> None:
+        self.heard += 1
+        if self.heard == self._stop_at:
+            raise Cancelled
