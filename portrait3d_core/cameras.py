@@ -20,6 +20,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .checks import check_finite
+
 RADIUS = 2.7
 """Distance of the camera from the world origin in metres."""
 PIVOT = (0.0, 0.0649, 0.0)
@@ -63,6 +65,15 @@ class Cameras:
         position = self.positions
         return torch.rad2deg(torch.atan2(position[:, 0], position[:, 2]))
 
+    def project(self, points: Tensor) -> Tensor:
+        """Where the cameras see world points [M, 3]: [B, M, 2] normalised picture coordinates, (0, 0) the top left corner.
+
+        Points behind a camera are mirrored; callers keep them in front.
+        """
+        seen = (points - self.positions[:, None]) @ self.cam2world[:, :3, :3]
+        pixels = seen @ self.intrinsics.mT
+        return pixels[..., :2] / pixels[..., 2:]
+
     @property
     def label(self) -> Tensor:
         """[B, 25] the generator's camera label: 16 row-major cam2world entries, then 9 row-major intrinsics."""
@@ -82,6 +93,11 @@ class Cameras:
 def intrinsics_matrix(focal: float) -> Tensor:
     """[3, 3] normalised intrinsics of a centred square image with normalised focal length ``focal``."""
     return torch.tensor([[focal, 0.0, 0.5], [0.0, focal, 0.5], [0.0, 0.0, 1.0]])
+
+
+def focal_of(field_of_view_deg: float) -> float:
+    """Normalised focal length of a picture that spans this angle."""
+    return 0.5 / math.tan(math.radians(field_of_view_deg) / 2)
 
 
 def look_at(positions: Tensor, pivot: Tensor) -> Tensor:
@@ -110,9 +126,11 @@ def orbit_cameras(
     """Cameras on the sphere of ``radius`` around the world origin, looking at ``pivot`` (paper's sampler).
 
     yaw_deg, pitch_deg: degrees, broadcast against each other. Returns B float32 cameras on the CPU.
+    Raises SettingsError for numbers that are not finite.
     """
     yaw = torch.deg2rad(torch.as_tensor(yaw_deg, dtype=torch.float64)).reshape(-1)
     pitch = torch.deg2rad(torch.as_tensor(pitch_deg, dtype=torch.float64)).reshape(-1)
+    check_finite(yaw=tuple(yaw.tolist()), pitch=tuple(pitch.tolist()), radius=radius, focal=focal, pivot=pivot)
     yaw, pitch = torch.broadcast_tensors(yaw, pitch)
     limit = math.pi / 2 - 1e-3
     pitch = pitch.clamp(-limit, limit)
@@ -143,6 +161,36 @@ def sway(frames: int, focal: float = FOCAL_ALIGNED) -> Cameras:
     yaw_deg = torch.rad2deg(0.35 * phase.sin())
     pitch_deg = pitch_from_paper_vertical(math.pi / 2 - 0.05 + 0.25 * phase.cos())
     return orbit_cameras(yaw_deg, pitch_deg, focal=focal)
+
+
+def rows_of_views(
+    per_row: int = 7,
+    pitch_deg: float = 19.471,
+    rows: int = 3,
+    *,
+    first_yaw_deg: float = -90.0,
+    focal: float = FOCAL_DISTILL,
+) -> Cameras:
+    """Cameras evenly around the head in ``rows`` from ``pitch_deg`` down to -``pitch_deg``, yaw-major; one row is at the first.
+
+    The defaults are :func:`refinement_views` without jitter.
+    """
+    pitches = torch.linspace(pitch_deg, -pitch_deg, rows, dtype=torch.float64)
+    yaws = first_yaw_deg + 360.0 * torch.arange(per_row, dtype=torch.float64) / per_row
+    return orbit_cameras(yaws.repeat_interleave(rows), pitches.repeat(per_row), focal=focal)
+
+
+def carried(path: Cameras, start: Cameras) -> Cameras:
+    """A path of cameras moved so that it begins at ``start`` and goes on from there as it did from its own beginning.
+
+    start: one camera; its intrinsics are those of all. The path is turned about the world's y axis to where ``start`` stands.
+    """
+    heading = torch.deg2rad((start.yaw_deg - path.yaw_deg[:1]).double())
+    turn = torch.eye(4, dtype=torch.float64)
+    turn[0, 0], turn[0, 2], turn[2, 0], turn[2, 2] = heading.cos(), heading.sin(), -heading.sin(), heading.cos()
+    steps = path.cam2world.double() @ torch.linalg.inv(path.cam2world[:1].double())
+    cam2world = (turn @ steps @ turn.T @ start.cam2world.double()).float()
+    return Cameras(cam2world, start.intrinsics.expand(len(path), -1, -1).clone())
 
 
 def refinement_views(generator: torch.Generator | None = None, *, jitter_deg: float = 5.0) -> Cameras:

@@ -24,6 +24,7 @@ from .progress import StepInfo
 if TYPE_CHECKING:
     from .generator.generator import Generator
     from .guidance.critic import Critic
+    from .keeping import RunKeeper
     from .pipeline import Outcome
 
 
@@ -36,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"portrait3d: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nportrait3d: stopped", file=sys.stderr)
+        again = "; the same command goes on from here" if getattr(args, "resume", False) else ""
+        print(f"\nportrait3d: stopped{again}", file=sys.stderr)
         return 130
     return 0
 
@@ -94,6 +96,12 @@ def _add_common(command: argparse.ArgumentParser) -> None:
     command.add_argument("--mesh-resolution", type=int, help="voxels along the box")
     command.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps, ...")
     command.add_argument("--half", action="store_true", help="store the portrait in half precision; diffusion in half on a GPU")
+    command.add_argument(
+        "--resume",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="keep the state below the output folder until all is done; the same command then goes on after a stop",
+    )
 
 
 def _generate(args: argparse.Namespace) -> None:
@@ -103,11 +111,13 @@ def _generate(args: argparse.Namespace) -> None:
     _prepare_output(args.output)
     generator, critic = _load_generator(args, device), _load_critic(args, device)
     prompt = args.prompt if args.diffusion else _toy_prompt(args.prompt)
+    keep = _keeper(args)
     with ProgressBars() as bars:
         outcome = text_to_portrait(
-            prompt, generator, critic, profile, negative=args.negative, seed=args.seed, on_step=bars.update
+            prompt, generator, critic, profile, negative=args.negative, seed=args.seed, on_step=bars.update, keep=keep
         )
         _write_results(outcome, profile, args, bars)
+    keep.finish()
 
 
 def _from_photo(args: argparse.Namespace) -> None:
@@ -121,6 +131,7 @@ def _from_photo(args: argparse.Namespace) -> None:
     generator = _load_generator(args, device)
     critic = _load_critic(args, device) if args.prompt else None
     prompt = args.prompt if args.diffusion else _toy_prompt(args.prompt)
+    keep = _keeper(args)
     with ProgressBars() as bars:
         outcome = photo_to_portrait(
             photo,
@@ -132,8 +143,10 @@ def _from_photo(args: argparse.Namespace) -> None:
             negative=args.negative,
             seed=args.seed,
             on_step=bars.update,
+            keep=keep,
         )
         _write_results(outcome, profile, args, bars)
+    keep.finish()
 
 
 def _convert(args: argparse.Namespace) -> None:
@@ -223,6 +236,18 @@ def _load_critic(args: argparse.Namespace, device: torch.device) -> Critic:
     path = diffusion_path() if args.diffusion is None else args.diffusion
     half = args.half and device.type != "cpu"
     return load_critic(path, device=device, dtype=torch.float16 if half else torch.float32, config=args.diffusion_config)
+
+
+def _keeper(args: argparse.Namespace) -> RunKeeper:
+    """Keeps runs with the chosen diffusion model below the output folder, unless told not to."""
+    from .files import file_stamps
+    from .keeping import NO_KEEPER, RunKeeper
+    from .run_state import RunStore
+
+    if not args.resume:
+        return NO_KEEPER
+    files = [path for path in (args.diffusion, args.diffusion_config) if path is not None]
+    return RunKeeper(RunStore(args.output / "runs")).about(args.half, [file_stamps(path) for path in files])
 
 
 def _toy_prompt(prompt: str) -> str:

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from .cameras import Cameras
+from .checks import check_finite
 from .errors import SettingsError
 from .generator.generator import Generator
 from .portrait import Portrait
@@ -39,7 +40,9 @@ def random_latent(generator: Generator, seed: int, truncation: float = 1.0, cuto
     seed: of the code's normal numbers, drawn on the CPU so that every device gives the same head.
     truncation: 0 gives the average latent, 1 the full variety.
     cutoff: how many latents, coarse ones first, are truncated; None means all.
+    Raises SettingsError for a truncation that is not finite.
     """
+    check_finite(truncation=truncation)
     code = torch.randn(1, generator.config.z_dim, generator=torch.Generator().manual_seed(seed))
     return generator.mapping(code.to(generator.w_avg), truncation=truncation, cutoff=cutoff)
 

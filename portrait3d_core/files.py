@@ -17,8 +17,9 @@ from torch import Tensor
 
 from .errors import ModelFormatError, OutputError, Portrait3DError, PortraitFormatError
 
-MAX_HEADER_BYTES = 100 * 1024 * 1024
-"""Largest accepted safetensors header, as in the reference implementation."""
+MAX_HEADER_BYTES = 2 * 1024 * 1024
+"""Largest accepted safetensors header; read, it may take twenty times as much. Those of large networks stay below 1 MB."""
+MAX_JSON_NESTING = 100
 
 
 @contextmanager
@@ -55,11 +56,15 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 def write_safetensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: str | os.PathLike[str]) -> None:
     """Write tensors (moved to the CPU, made contiguous) and string metadata atomically. Raises OutputError."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     plain = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
     with atomic_write(path) as temporary:
-        save_file(plain, temporary, metadata=dict(metadata))
+        try:
+            save_file(plain, temporary, metadata=dict(metadata))
+        except SafetensorError as cause:  # among them a full disk
+            raise OSError(str(cause)) from cause
 
 
 def read_safetensors(
@@ -127,10 +132,20 @@ def sha256(path: str | os.PathLike[str]) -> str:
     return digest.hexdigest()
 
 
+def file_stamps(path: str | os.PathLike[str]) -> list[tuple[str, int, int]]:
+    """Name, size and time of change of a file, or of all files in a folder: what tells it from another without reading it."""
+    root = Path(path).resolve()
+    found = sorted(root.rglob("*")) if root.is_dir() else [root]
+    stamps = ((file, file.stat()) for file in found if file.is_file())
+    return [(str(file), status.st_size, status.st_mtime_ns) for file, status in stamps]
+
+
 def read_json_metadata(metadata: Mapping[str, str], key: str, source: str, error: type[Portrait3DError]) -> dict:
     """The JSON object stored under ``key`` of safetensors metadata. Raises ``error`` when absent or malformed."""
     try:
         value = json.loads(metadata[key])
+        if _nesting(value) > MAX_JSON_NESTING:
+            raise ValueError("nested too deep")
     except (KeyError, ValueError, RecursionError) as cause:
         raise error(
             f"{source} has no readable '{key}' entry in its metadata",
@@ -140,6 +155,16 @@ def read_json_metadata(metadata: Mapping[str, str], key: str, source: str, error
     if not isinstance(value, dict):
         raise error(f"The '{key}' entry of {source} is a {type(value).__name__}", expected="a JSON object")
     return value
+
+
+def _nesting(value: Any) -> int:
+    """How deep lists and objects lie in each other."""
+    depth, level = 0, [value]
+    while level:
+        depth += 1
+        parts = (part.values() if isinstance(part, dict) else part for part in level if isinstance(part, (dict, list)))
+        level = [item for part in parts for item in part]
+    return depth
 
 
 def check_format_version(header: Mapping[str, Any], newest: int, name: str, kind: str) -> None:

@@ -16,6 +16,7 @@ from .cameras import Cameras
 from .generator.generator import Generator
 from .guidance.critic import Critic
 from .guidance.sampling import text_to_image
+from .keeping import NO_KEEPER, RunKeeper
 from .portrait import Portrait
 from .profiles import Profile
 from .progress import OnStep, ignore_step
@@ -42,10 +43,12 @@ def text_to_portrait(
     negative: str | None = None,
     seed: int = 0,
     on_step: OnStep = ignore_step,
+    keep: RunKeeper = NO_KEEPER,
 ) -> Outcome:
     """A sentence to a portrait: draw its front view, invert that into the generator, then let the critic finish it.
 
-    ``negative`` None takes the profile's negative prompt.
+    ``negative`` None takes the profile's negative prompt.  ``keep`` goes on with a run that was stopped; it must know the
+    critic already, and whoever made it calls ``finish`` when the outcome is safe.
     Raises GuidanceError for prompts the critic cannot read, and whatever ``on_step`` raises.
     """
     words = profile.negative_prompt if negative is None else negative
@@ -56,8 +59,8 @@ def text_to_portrait(
         critic, wanted, front_view, steps=profile.sample_steps, guidance_scale=profile.sample_guidance, generator=random
     )
     front = ((image[0].float().cpu() + 1) / 2).clamp(0, 1).movedim(0, -1)
-    inversion = invert(front, generator, profile.invert_sample, seed=seed, on_step=on_step)
-    return _finish(inversion, critic, prompt, words, profile, seed, on_step)
+    inversion = invert(front, generator, profile.invert_sample, seed=seed, on_step=on_step, keep=keep)
+    return _finish(inversion, critic, prompt, words, profile, seed, on_step, keep)
 
 
 def photo_to_portrait(
@@ -72,26 +75,35 @@ def photo_to_portrait(
     negative: str | None = None,
     seed: int = 0,
     on_step: OnStep = ignore_step,
+    keep: RunKeeper = NO_KEEPER,
 ) -> Outcome:
     """A photo to a portrait: align it, invert it; with a critic and a prompt also distil and refine.
 
     photo: [H, W, 3 or 4] in 0..1.  mask: [H, W] in 0..1, 1 on the person.  camera: of an already aligned photo.
     Raises ImageError when the photo cannot be aligned, and whatever ``on_step`` raises.
     """
-    inversion = invert(photo, generator, profile.invert_photo, mask=mask, camera=camera, seed=seed, on_step=on_step)
+    settings = profile.invert_photo
+    inversion = invert(photo, generator, settings, mask=mask, camera=camera, seed=seed, on_step=on_step, keep=keep)
     if critic is None or not prompt:
-        return Outcome(inversion.aligned, inversion.portrait, inversion.portrait)
+        return Outcome(inversion.aligned[0], inversion.portrait, inversion.portrait)
     words = profile.negative_prompt if negative is None else negative
-    return _finish(inversion, critic, prompt, words, profile, seed, on_step)
+    return _finish(inversion, critic, prompt, words, profile, seed, on_step, keep)
 
 
 def _finish(
-    inversion: Inversion, critic: Critic, prompt: str, negative: str, profile: Profile, seed: int, on_step: OnStep
+    inversion: Inversion,
+    critic: Critic,
+    prompt: str,
+    negative: str,
+    profile: Profile,
+    seed: int,
+    on_step: OnStep,
+    keep: RunKeeper,
 ) -> Outcome:
     """Distil, then refine, the inverted portrait."""
     wanted = critic.prompt(prompt, negative, view_words=profile.view_words)
-    portrait = distill(inversion.portrait, critic, wanted, profile.distill, seed=seed, on_step=on_step)
+    portrait = distill(inversion.portrait, critic, wanted, profile.distill, seed=seed, on_step=on_step, keep=keep)
     if profile.refine is not None:
-        portrait = refine(portrait, critic, wanted, profile.refine, seed=seed, on_step=on_step)
+        portrait = refine(portrait, critic, wanted, profile.refine, seed=seed, on_step=on_step, keep=keep)
     noted = portrait.with_stage("prompt", {}, prompt=prompt, negative=negative, critic=critic.name, seed=seed)
-    return Outcome(inversion.aligned, inversion.portrait, noted)
+    return Outcome(inversion.aligned[0], inversion.portrait, noted)

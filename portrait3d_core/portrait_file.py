@@ -14,15 +14,15 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from .body.smpl import LICENCE as BODY_LICENCE
 from .body.warp import Body
 from .errors import ModelFormatError, PortraitFormatError
-from .files import check_format_version, read_json_metadata, read_safetensors, write_safetensors
+from .files import MAX_HEADER_BYTES, check_format_version, read_json_metadata, read_safetensors, write_safetensors
 from .generator.superresolution import SuperResolution
 from .portrait import Portrait, Provenance, Scene, StageRecord, ToRGB
+from .portrait_check import FLOATS, check_portrait
 from .rendering.decoder import Decoder
 from .rendering.trigrid import TriGrid
 
@@ -65,7 +65,11 @@ def save_portrait(portrait: Portrait, path: str | os.PathLike[str], *, half: boo
         "provenance": asdict(portrait.provenance),
         "body_licence": None if body is None else BODY_LICENCE,
     }
-    write_safetensors(tensors, {METADATA_KEY: json.dumps(header, default=str)}, path)
+    text = json.dumps(header, default=str)
+    if len(text) > MAX_HEADER_BYTES // 4:  # heads mixed from heads mixed from heads: only the names of the stages are kept
+        names = [{"stage": record.stage, "settings": {}, "notes": {}} for record in portrait.provenance.history]
+        text = json.dumps({**header, "provenance": {**header["provenance"], "history": names}}, default=str)
+    write_safetensors(tensors, {METADATA_KEY: text}, path)
 
 
 def load_portrait(path: str | os.PathLike[str]) -> Portrait:
@@ -79,8 +83,8 @@ def load_portrait(path: str | os.PathLike[str]) -> Portrait:
     header = read_json_metadata(metadata, METADATA_KEY, name, PortraitFormatError)
     check_format_version(header, FORMAT_VERSION, name, "portrait")
     try:
-        return _assemble({key: t if key.startswith(_BODY) else t.float() for key, t in tensors.items()}, header)
-    except (KeyError, TypeError, ValueError, AttributeError, ModelFormatError) as cause:
+        return _assemble({key: t if key.startswith(_BODY) else _as_float32(key, t) for key, t in tensors.items()}, header)
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError, ModelFormatError) as cause:
         raise PortraitFormatError(
             f"{name} has a portrait header but its contents do not fit it ({cause})",
             expected="the tensors and fields listed in docs/method.md, 'Files'",
@@ -94,10 +98,9 @@ def _assemble(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> Portr
 
     levels = {int(r): level for r, level in group("trigrid.").items()}
     grid, decoder = header["trigrid"], group("decoder.")
-    _check_levels(levels, int(grid["depth"]), decoder["hidden_weight"])
     sr_meta = header.get("superresolution")
     body = group(_BODY)
-    return Portrait(
+    portrait = Portrait(
         trigrid=TriGrid(dict(sorted(levels.items())), box_size=float(grid["box_size"]), depth=int(grid["depth"])),
         decoder=Decoder(**decoder),
         to_rgb=ToRGB(tensors["to_rgb.weight"], tensors["to_rgb.bias"]),
@@ -108,18 +111,15 @@ def _assemble(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> Portr
         provenance=_provenance(header["provenance"]),
         body=Body.from_state(body) if body else None,
     )
+    check_portrait(portrait)
+    return portrait
 
 
-def _check_levels(levels: Mapping[int, Tensor], depth: int, hidden_weight: Tensor) -> None:
-    """Raise ValueError unless every level is [N, 3, C*D, R, R] with the decoder's C and its own R."""
-    if not levels:
-        raise ValueError("no tri-grid levels")
-    channels = hidden_weight.shape[1] * depth
-    for r, level in levels.items():
-        if level.ndim != 5 or level.shape[1:] != (3, channels, r, r):
-            raise ValueError(f"tri-grid level {r} has shape {list(level.shape)}, not [N, 3, {channels}, {r}, {r}]")
-        if not torch.isfinite(level).all():
-            raise ValueError(f"tri-grid level {r} holds NaN or infinite values")
+def _as_float32(name: str, tensor: Tensor) -> Tensor:
+    """Raises ValueError for the types of small numbers, which would need several times the file's size."""
+    if tensor.dtype not in FLOATS:
+        raise ValueError(f"{name} has the type {tensor.dtype}")
+    return tensor.float()
 
 
 def _scene(values: Mapping[str, Any]) -> Scene:

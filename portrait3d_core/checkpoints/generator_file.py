@@ -57,8 +57,11 @@ def generator_from_state(state: Mapping[str, Tensor], config: GeneratorConfig | 
     body = _body_in(state)
     weights = generator_weights(state)
     weights.setdefault("dataset_label_std", torch.zeros(config.label_dim))  # unused here, absent from some exports
-    with torch.device("meta"):
-        generator = Generator(config)
+    try:
+        with torch.device("meta"):
+            generator = Generator(config)
+    except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+        raise ModelFormatError(f"No network has the file's sizes ({error})", expected=EXPECTED) from error
     check_layout(generator.state_dict(), weights)
     generator.load_state_dict({key: tensor.float() for key, tensor in weights.items()}, assign=True)
     generator.body, generator.discriminator = body, _discriminator_in(state)

@@ -10,10 +10,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ..checks import check_finite_fields
 from ..errors import SettingsError
 from ..portrait import Scene
 from .blocks import block_resolutions, latent_count
-from .superresolution import SuperResolutionConfig
+from .superresolution import MAX_UPSAMPLER_INPUT_PX, SuperResolutionConfig
+
+MAX_SIZE = 1 << 16
+MAX_LAYERS = 64
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,16 @@ class GeneratorConfig:
     backbone_channel_max: int = 512
 
     def __post_init__(self) -> None:
+        check_finite_fields(self)
+        check_finite_fields(self.scene)
+        upsampler = self.superresolution
+        sizes = [value for value in vars(self).values() if isinstance(value, int)]
+        if not 0 <= min(sizes) <= max(sizes) <= MAX_SIZE or self.mapping_layers > MAX_LAYERS:
+            raise SettingsError(f"{self}", expected=f"sizes of 0 to {MAX_SIZE} and at most {MAX_LAYERS} mapping layers")
+        if upsampler is not None and not 0 < min(upsampler.channels) <= max(upsampler.channels) <= MAX_SIZE:
+            raise SettingsError(f"{upsampler}", expected=f"1 to {MAX_SIZE} channels")
+        if upsampler is not None and not 0 < upsampler.input_resolution <= MAX_UPSAMPLER_INPUT_PX:
+            raise SettingsError(f"{upsampler}", expected=f"an input of at most {MAX_UPSAMPLER_INPUT_PX} pixels")
         for name in ("plane_resolution", "background_resolution"):
             size = getattr(self, name)
             if size < 4 or size & (size - 1):
@@ -83,14 +97,19 @@ class GeneratorConfig:
 
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> GeneratorConfig:
-        """Inverse of :meth:`to_json`. Raises TypeError on unknown names."""
+        """Inverse of :meth:`to_json`. Raises TypeError on unknown names and wrong types, SettingsError on absurd sizes."""
         fields = dict(values)
         scene = dict(fields.pop("scene", {}))
         scene["pivot"] = tuple(scene.get("pivot", Scene().pivot))
         upsampler = fields.pop("superresolution", None)
         if upsampler is not None:
             upsampler = SuperResolutionConfig(**{**upsampler, "channels": tuple(upsampler["channels"])})
-        return GeneratorConfig(**fields, superresolution=upsampler, scene=Scene(**scene))
+        config = GeneratorConfig(**fields, superresolution=upsampler, scene=Scene(**scene))
+        for name, usual in vars(GeneratorConfig()).items():
+            kinds = (int, float) if isinstance(usual, float) else type(usual)
+            if name != "superresolution" and not isinstance(getattr(config, name), kinds):
+                raise TypeError(f"{name} is {getattr(config, name)!r}")
+        return config
 
 
 OFFICIAL_512 = GeneratorConfig()

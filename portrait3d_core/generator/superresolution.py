@@ -20,6 +20,8 @@ from torch.nn import functional as F
 from .layers import SynthesisLayer, ToRGB, activate, convolve, fold, resample_filter, upsample
 
 CLAMP = 256.0
+MAX_UPSAMPLER_INPUT_PX = 512
+"""The published upsamplers take pictures of 64 or 128 pixels."""
 
 
 @dataclass(frozen=True)

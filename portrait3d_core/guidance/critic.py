@@ -14,11 +14,12 @@ Convention:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from ..errors import GuidanceError
 from .prompts import DEFAULT_VIEW_WORDS, ViewWords
 
 Prompt = Any
@@ -74,6 +75,29 @@ class Critic(Protocol):
     def predict(self, noisy: Tensor, t: float, prompt: Prompt, yaw_deg: Tensor, guidance_scale: float) -> Prediction:
         """Clean latents seen in ``noisy`` [B, C, h, w] at time t; ``yaw_deg`` [B] chooses the view words. No graph."""
         ...
+
+
+@runtime_checkable
+class HintedCritic(Critic, Protocol):
+    """A critic that can also be shown the shape which its answers shall have (a ControlNet)."""
+
+    def with_hints(self, prompt: Prompt, hints: Tensor) -> Prompt:
+        """``prompt`` for these very views: hints [B, 3, H, W] in 0..1 (:mod:`.hints`), one for each view of a prediction."""
+        ...
+
+
+def with_hints(critic: Critic, prompt: Prompt, hints: Tensor | None) -> Prompt:
+    """``prompt`` together with hints [B, 3, H, W]; unchanged when they are None.
+
+    Raises GuidanceError when there are hints but the critic takes none.
+    """
+    if hints is None:
+        return prompt
+    if not isinstance(critic, HintedCritic):
+        raise GuidanceError(
+            f"The model {critic.name} cannot be shown hints", expected="a critic with a ControlNet", fix="set the hint to none"
+        )
+    return critic.with_hints(prompt, hints)
 
 
 def combine_guidance(conditional: Tensor, unconditional: Tensor, guidance_scale: float) -> Prediction:

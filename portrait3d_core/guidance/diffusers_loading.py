@@ -121,7 +121,7 @@ def _load_folder(path: Path) -> DiffusionParts:
         vae = AutoencoderKL.from_pretrained(path / "vae", **weights)
         text_encoder = CLIPTextModel.from_pretrained(path / "text_encoder", **weights)
         tokenizer = CLIPTokenizer.from_pretrained(path / "tokenizer", local_files_only=True)
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+    except Exception as error:  # diffusers raises anything for a malformed file
         raise _unreadable(path, error) from error
     return DiffusionParts(path.name, unet, vae, text_encoder, tokenizer, *read_schedule(scheduler))
 
@@ -140,7 +140,7 @@ def _load_single_file(path: Path, config: str | Path | None) -> DiffusionParts:
         pipeline = StableDiffusionPipeline.from_single_file(
             str(path), config=None if config is None else str(config), local_files_only=True, safety_checker=None
         )
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+    except Exception as error:  # diffusers raises anything for a malformed file
         raise _unreadable(path, error) from error
     return DiffusionParts(
         path.stem,

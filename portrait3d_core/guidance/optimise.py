@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
+from ..checks import check_choice, check_finite_fields
 from ..errors import NumericalError, SettingsError
 from ..portrait import Portrait
+from ..rendering.trigrid import TriGrid
+from ..run_state import group, load_leaves, load_optimiser_state, optimiser_state, prefixed
 from .adan import Adan
-from .checks import check_choice
+from .preconditioning import feature_mixing, mix_features
 from .schedules import learning_rate_factor
 
 OptimiserName = Literal["adan", "adam"]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,8 @@ class OptimiserSettings:
     ``level_factors``: pairs (resolution, factor on the learning rate).
     ``warmup_steps``, ``decay_fraction``: linear warm-up, and linear decay over this last share of the steps.
     ``max_bad_steps``: a step with a non-finite gradient is skipped; this many in a row end the stage.
+    ``feature_gain``: how much farther a feature direction that hardly shows may move than the one that shows most
+    (see guidance/preconditioning.py); 1 moves the features themselves (paper).
     """
 
     name: OptimiserName = "adan"
@@ -35,8 +43,10 @@ class OptimiserSettings:
     warmup_steps: int = 0
     decay_fraction: float = 0.0
     max_bad_steps: int = 5
+    feature_gain: float = 1.0
 
     def __post_init__(self) -> None:
+        check_finite_fields(self)
         check_choice("optimiser", self.name, OptimiserName)
         if not self.learning_rate > 0:
             raise SettingsError(f"The learning rate is {self.learning_rate}", expected="a positive number")
@@ -46,6 +56,8 @@ class OptimiserSettings:
                 f"max_bad_steps {self.max_bad_steps}",
                 expected="a decay fraction in 0..1, no negative warm-up, at least 1 bad step",
             )
+        if not self.feature_gain >= 1:
+            raise SettingsError(f"The feature gain is {self.feature_gain}", expected="1 (off) or more, such as 10")
 
 
 PAPER_ADAN = OptimiserSettings("adan", learning_rate=1.0, level_factors=((256, 0.2), (512, 0.1)))
@@ -64,6 +76,13 @@ class DivergedError(NumericalError):
         self.portrait = portrait
 
 
+class Look(NamedTuple):
+    """What one step saw: the loss, and the first view [H, W, 3] in 0..1."""
+
+    loss: float
+    picture: Tensor
+
+
 @dataclass
 class LevelOptimiser:
     """A portrait under optimisation, in float32. The portrait given is copied, never changed."""
@@ -73,6 +92,7 @@ class LevelOptimiser:
     total_steps: int
     stage: str
     bad_steps: int = 0
+    mixing: Tensor | None = field(init=False, default=None)
     leaves: dict[int, Tensor] = field(init=False)
     optimiser: torch.optim.Optimizer = field(init=False)
 
@@ -80,16 +100,29 @@ class LevelOptimiser:
         if len(self.start) != 1:
             raise SettingsError(f"{self.stage} was given a batch of {len(self.start)} portraits", expected="one portrait")
         self.start = self.start.clone().to(torch.float32)
-        self.leaves = {r: level.clone().requires_grad_() for r, level in self.start.trigrid.levels.items()}
+        leaves = self.start.trigrid
+        if self.settings.feature_gain > 1:
+            self.mixing = feature_mixing(self.start, self.settings.feature_gain)
+            leaves = mix_features(leaves, torch.linalg.inv(self.mixing))
+        self.leaves = {r: leaf.clone().requires_grad_() for r, leaf in leaves.levels.items()}
         self.optimiser = build_optimiser(self.leaves, self.settings)
 
+    def trigrid(self) -> TriGrid:
+        """The tri-grid as it is now: the leaves, or what their mixed features make."""
+        moved = replace(self.start.trigrid, levels=self.leaves)
+        return moved if self.mixing is None else mix_features(moved, self.mixing)
+
     def current(self) -> Portrait:
-        """The portrait as it is now, with the levels as leaves of the autograd graph."""
-        return self.start.with_levels(self.leaves)
+        """The portrait as it is now, depending on the leaves of the autograd graph."""
+        return replace(self.start, trigrid=self.trigrid())
 
     def result(self) -> Portrait:
         """The portrait as it is now, free of any graph."""
-        return self.start.with_levels({r: leaf.detach().clone() for r, leaf in self.leaves.items()})
+        return replace(self.start, trigrid=self.trigrid().map(lambda level: level.detach().clone()))
+
+    def forget_gradients(self) -> None:
+        """Start a look afresh; without effect after :meth:`step`."""
+        self.optimiser.zero_grad(set_to_none=True)
 
     def step(self, step: int) -> bool:
         """Move the levels along their gradients at step 1..total; False when the gradient was not finite.
@@ -103,11 +136,24 @@ class LevelOptimiser:
             for group in self.optimiser.param_groups:
                 group["lr"] = group["full_lr"] * factor
             self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
+        self.forget_gradients()
         self.bad_steps = 0 if good else self.bad_steps + 1
+        if not good:
+            _log.warning("%s: step %d was skipped, its gradient is not finite", self.stage, step)
         if self.bad_steps >= self.settings.max_bad_steps:
             raise DivergedError(self.stage, step, self.bad_steps, self.result())
         return good
+
+    def state(self) -> dict[str, Tensor]:
+        """Levels, optimiser and bad steps, for :mod:`portrait3d_core.keeping`."""
+        levels = {f"levels/{r}": leaf for r, leaf in self.leaves.items()}
+        return levels | prefixed("optimiser", optimiser_state(self.optimiser)) | {"bad_steps": torch.tensor(self.bad_steps)}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what :meth:`state` returned."""
+        load_leaves({str(r): leaf for r, leaf in self.leaves.items()}, group(state, "levels"))
+        load_optimiser_state(self.optimiser, group(state, "optimiser"))
+        self.bad_steps = int(state["bad_steps"])
 
 
 def build_optimiser(leaves: dict[int, Tensor], settings: OptimiserSettings) -> torch.optim.Optimizer:
@@ -134,3 +180,13 @@ class MovingAverage:
         self.updates += 1
         keep = min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.levels = {r: average.lerp(levels[r].detach(), 1 - keep) for r, average in self.levels.items()}
+
+    def state(self) -> dict[str, Tensor]:
+        """The average, once there is one, for :mod:`portrait3d_core.keeping`."""
+        levels = {f"levels/{r}": level for r, level in self.levels.items()} if self.updates else {}
+        return levels | {"updates": torch.tensor(self.updates)}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what :meth:`state` returned."""
+        self.updates = int(state["updates"])
+        self.levels = {r: state[f"levels/{r}"].to(level) for r, level in self.levels.items()} if self.updates else self.levels

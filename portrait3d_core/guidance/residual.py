@@ -9,13 +9,13 @@ The residual can be taken in two spaces:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from .critic import Critic, Prompt
+from .critic import Critic, Prompt, with_hints
 from .losses import LOSS_FORMS, Evidence, LossName, Reference, WeightName, residual_weight
 from .sampling import predict_under, resize_images
 
@@ -53,11 +53,13 @@ class SeenViews:
     """What the critic looks at. images: [B, 3, r, r] about -1..1.  yaw_deg: [B].
 
     ``start``: the start portrait's renders from the same cameras [B, 3, r, r]; only "reference_delta" needs them.
+    ``hints``: pictures of the shape that the critic shall keep to [B, 3, r, r] in 0..1, see :mod:`.hints`.
     """
 
     images: Tensor
     yaw_deg: Tensor
     start: Tensor | None = None
+    hints: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def image_gradient(guide: Guide, views: SeenViews, moment: Moment) -> ImageGradi
     Differs from the paper: images are not clamped to -1..1 before encoding, so that over-range colours can come
     back, and the encoder's mean is used instead of a sample of its posterior.
     """
-    critic = guide.critic
+    guide, critic = _hinted(guide, views.hints), guide.critic
     start = None if views.start is None else _as_seen(critic, views.start.detach())
     start_latents = None if start is None else critic.encode(start).detach()
     with torch.enable_grad():
@@ -103,6 +105,15 @@ def colour_loss(residual: Tensor, chroma_weight: float) -> Tensor:
     """
     brightness = residual.mean(dim=1, keepdim=True)
     return 0.5 * (3 * brightness.square().sum() + chroma_weight * (residual - brightness).square().sum())
+
+
+def _hinted(guide: Guide, hints: Tensor | None) -> Guide:
+    """The guide with all its prompts told the shape of the views."""
+    prompt = with_hints(guide.critic, guide.prompt, hints)
+    described = guide.source_prompt is not None
+    return replace(
+        guide, prompt=prompt, source_prompt=with_hints(guide.critic, guide.source_prompt, hints) if described else None
+    )
 
 
 def _as_seen(critic: Critic, images: Tensor) -> Tensor:

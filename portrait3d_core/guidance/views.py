@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from ..cameras import FOCAL_DISTILL, Cameras, orbit_cameras
+from ..checks import check_choice, check_finite_fields
 from ..errors import SettingsError
 from ..portrait import Portrait, Scene
 from ..rendering.render import RayNoise, Rendering, RenderSettings, render
-from .checks import check_choice
 
 Layout = Literal["even", "uniform"]
 Background = Literal["portrait", "none", "random"]
@@ -42,6 +42,7 @@ class ViewSettings:
     background: Background = "none"
 
     def __post_init__(self) -> None:
+        check_finite_fields(self)
         if self.per_step < 1 or self.resolution < 8:
             raise SettingsError(
                 f"{self.per_step} views per step at {self.resolution} px", expected="at least 1 view of at least 8 px"
@@ -62,9 +63,9 @@ class ViewDraw:
     noise: RayNoise
     settings: RenderSettings
 
-    def render(self, portrait: Portrait) -> Rendering:
+    def render(self, portrait: Portrait, *, normals: bool = False) -> Rendering:
         """The views of ``portrait``: rgb [B, 3, r, r]; differentiable where gradients are enabled."""
-        return render(portrait, self.cameras, self.settings, background=self.background, noise=self.noise)
+        return render(portrait, self.cameras, self.settings, background=self.background, noise=self.noise, normals=normals)
 
 
 def draw_views(settings: ViewSettings, scene: Scene, generator: torch.Generator) -> ViewDraw:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -12,7 +13,16 @@ from ..errors import SettingsError
 from .rays import Patch
 
 if TYPE_CHECKING:
+    from ..cameras import Cameras
     from ..portrait import Scene
+
+
+_ON_THE_SPHERE = 1e-3
+"""Metres by which a camera may miss the scene's sphere before the ray limits move with it."""
+RAYS_PER_CHUNK = 4096
+"""Rays handled at once where memory is not short."""
+MAX_RESOLUTION = 4096
+MAX_SAMPLES = 1024
 
 
 @dataclass(frozen=True)
@@ -33,7 +43,7 @@ class RenderSettings:
     fine_samples: int = 48
     ray_start: float = 2.35
     ray_end: float = 3.12
-    rays_per_chunk: int = 4096
+    rays_per_chunk: int = RAYS_PER_CHUNK
     march: Literal["paper", "fine"] = "paper"
 
     def __post_init__(self) -> None:
@@ -46,16 +56,25 @@ class RenderSettings:
                 expected="at least 1 pixel, 4 coarse and 2 fine samples, 1 ray per chunk",
                 fix="raise the value that is too small",
             )
-        if not 0 <= self.ray_start < self.ray_end:
+        if self.resolution > MAX_RESOLUTION or max(self.coarse_samples, self.fine_samples) > MAX_SAMPLES:
+            raise SettingsError(
+                f"resolution {self.resolution}, samples {self.coarse_samples}+{self.fine_samples}",
+                expected=f"at most {MAX_RESOLUTION} pixels and {MAX_SAMPLES} samples of each kind",
+                fix="lower the value that is too large",
+            )
+        if not 0 <= self.ray_start < self.ray_end < math.inf:
             raise SettingsError(
                 f"ray_start {self.ray_start}, ray_end {self.ray_end}",
                 expected="0 <= start < end",
                 fix="use 2.35 and 3.12",
             )
 
-    def within(self, scene: Scene) -> RenderSettings:
-        """The same settings between the ray limits of ``scene``."""
-        return replace(self, ray_start=scene.ray_start, ray_end=scene.ray_end)
+    def within(self, scene: Scene, camera: Cameras | None = None) -> RenderSettings:
+        """The same settings between the ray limits of ``scene``, moved along for a camera nearer or farther than its sphere."""
+        moved = 0.0 if camera is None else float(camera.positions[0].norm()) - scene.radius
+        if abs(moved) < _ON_THE_SPHERE:
+            return replace(self, ray_start=scene.ray_start, ray_end=scene.ray_end)
+        return replace(self, ray_start=max(0.0, scene.ray_start + moved), ray_end=scene.ray_end + moved)
 
     @property
     def depth_limit(self) -> float:

@@ -3,11 +3,13 @@
 The frame is square; its mean portrait's front mask (the *reference*) says where head and shoulders belong.
 ``method`` chooses how the crop is found:
 
-``auto``        with a mask (given, or the photo's alpha) ``silhouette``; without one the silhouette before a plain
-                backdrop if it fits very well, else a clear face, else that silhouette if it fits well enough
+``auto``        with a given face ``face``; with a mask (given, or the photo's alpha) ``silhouette``; without either the
+                silhouette before a plain backdrop if it fits very well, else a clear face, else that silhouette if it
+                fits well enough
 ``silhouette``  the person's outline is laid over the reference (:mod:`portrait3d_core.stages.silhouette`)
-``face``        the face found by colour and shape is laid where the reference's face is; no mask is needed. Where
-                the backdrop around the face is plain, the outline then improves the crop and gives a mask
+``face``        the face is laid where the reference's face is; no mask is needed. It is the given one (from landmarks),
+                else found by colour and shape. Where the backdrop around the face is plain, the outline then improves
+                the crop and gives a mask
 ``manual``      the given centre and size
 ``none``        the photo is already aligned: the largest centred square, only resized
 
@@ -26,7 +28,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ImageError, SettingsError
-from .foreground import find_face, plain_background_mask
+from .foreground import Face, find_face, plain_background_mask
 from .silhouette import Crop, Head, crop_pixels, fit_silhouette, head_crop, measure_head
 
 AlignMethod = Literal["auto", "silhouette", "face", "manual", "none"]
@@ -105,8 +107,11 @@ class Alignment:
 def align(
     image: Tensor,  # [H, W], [H, W, 1|3|4] or [1, H, W, 1|3|4], 0..1
     mask: Tensor | None = None,  # [H, W] or [1, H, W], 0..1, 1 = the person
-    reference_mask: Tensor | None = None,  # [S, S], the mean portrait seen from the front
+    reference_mask: Tensor | None = None,  # [S, S], the mean portrait as the photo's camera sees it
     settings: AlignSettings = AlignSettings(),
+    *,
+    face: Face | None = None,  # the photo's face where it is known, for example from landmarks
+    target: Face | None = None,  # where the frame has it, in units of its side; None = as in the reference mask
 ) -> Alignment:
     """Crop and resize one photo to the canonical frame.
 
@@ -117,7 +122,7 @@ def align(
     """
     photo, alpha = _check_photo(image)
     mask = alpha if mask is None else _check_mask(mask, photo.shape[:2])
-    framing = _find_framing(photo, mask, reference_mask, settings)
+    framing = _find_framing(photo, mask, reference_mask, settings, face, target or frame_face(reference_mask))
     crop = replace(framing.crop, size=framing.crop.size / settings.zoom)
     aligned = crop_pixels(photo.permute(2, 0, 1), crop, settings.resolution).permute(1, 2, 0).clamp(0, 1).contiguous()
     if framing.mask is not None:
@@ -137,7 +142,9 @@ class _Framing:
     mask: Tensor | None
 
 
-def _find_framing(photo: Tensor, mask: Tensor | None, reference: Tensor | None, settings: AlignSettings) -> _Framing:
+def _find_framing(
+    photo: Tensor, mask: Tensor | None, reference: Tensor | None, settings: AlignSettings, face: Face | None, target: Face
+) -> _Framing:
     """The framing that the settings ask for. Raises ImageError when it cannot be trusted."""
     height, width = photo.shape[:2]
     if settings.method == "none":
@@ -146,16 +153,16 @@ def _find_framing(photo: Tensor, mask: Tensor | None, reference: Tensor | None, 
         centre_x, centre_y = settings.centre
         crop = Crop(centre_x * width, centre_y * height, settings.size * min(height, width))
         return _Framing(crop, "manual", 1.0, mask)
-    if settings.method == "face":
-        return _trusted_face(_frame_by_face(photo, mask, reference, settings), settings)
+    if settings.method == "face" or (settings.method == "auto" and face is not None):
+        return _trusted_face(_frame_by_face(photo, mask, reference, settings, face or find_face(photo), target), settings)
     if settings.method == "silhouette" or mask is not None:
         return _trusted_outline(_frame_by_outline(_plain_mask(photo) if mask is None else mask, reference), settings)
 
     outline = _frame_by_outline(_plain_mask(photo), reference)
     if outline is not None and reference is not None and outline.confidence >= _SURE_OVERLAP:
         return outline
-    face = _frame_by_face(photo, mask, reference, settings)
-    return face if face.confidence >= settings.min_face else _trusted_outline(outline, settings)
+    by_face = _frame_by_face(photo, mask, reference, settings, find_face(photo), target)
+    return by_face if by_face.confidence >= settings.min_face else _trusted_outline(outline, settings)
 
 
 def _trusted_face(framing: _Framing, settings: AlignSettings) -> _Framing:
@@ -187,13 +194,12 @@ def _trusted_outline(framing: _Framing | None, settings: AlignSettings) -> _Fram
     )
 
 
-def _frame_by_face(photo: Tensor, mask: Tensor | None, reference: Tensor | None, settings: AlignSettings) -> _Framing:
-    """Lay the photo's most face-like place where the reference's face is; the confidence is the face finder's."""
-    face = find_face(photo)
-    target = _reference_head(reference)
-    side = max(face.width, 1.0) / (_FACE_PER_HEAD * target.width)
-    eyes = target.top + _EYES_DOWN_THE_HEAD * (target.neck - target.top)
-    crop = Crop(face.centre_x - side * (target.centre_x - 0.5), face.centre_y - side * (eyes - 0.5), side)
+def _frame_by_face(
+    photo: Tensor, mask: Tensor | None, reference: Tensor | None, settings: AlignSettings, face: Face, target: Face
+) -> _Framing:
+    """Lay the photo's ``face`` where the frame has its ``target``; the confidence is the face's."""
+    side = max(face.width, 1.0) / target.width
+    crop = Crop(face.centre_x - side * (target.centre_x - 0.5), face.centre_y - side * (target.centre_y - 0.5), side)
     if reference is not None and face.confidence >= settings.min_face:
         crop = _improve_by_outline(photo, crop, reference, settings.min_overlap)
     return _Framing(crop, "face", face.confidence, mask)
@@ -238,6 +244,13 @@ def _improve_by_outline(photo: Tensor, crop: Crop, reference: Tensor, min_overla
         if fit.overlap >= min_overlap and moved < 0.25 and 0.7 < found.size / crop.size < 1.5:
             return found
     return crop
+
+
+def frame_face(reference: Tensor | None) -> Face:
+    """Where a frame has the face, in units of its side, from its front silhouette [S, S] or None for the usual place."""
+    head = _reference_head(reference)
+    eyes = head.top + _EYES_DOWN_THE_HEAD * (head.neck - head.top)
+    return Face(head.centre_x, eyes, _FACE_PER_HEAD * head.width, 1.0)
 
 
 def _reference_head(reference: Tensor | None) -> Head:
@@ -297,8 +310,8 @@ def _check_mask(mask: Tensor, photo_size: torch.Size) -> Tensor:
             expected=f"the photo's height and width, {list(photo_size)}",
             fix="resize the mask to the photo",
         )
-    mask = mask.detach().float()
-    share = float(mask.clamp(0, 1).mean())
+    mask = mask.detach().float().clamp(0, 1)  # which keeps NaN
+    share = float(mask.mean())
     if not math.isfinite(share):
         raise ImageError("The mask contains NaN or infinite values", fix="check the node or file it comes from")
     if not 0.005 < share < 0.995:

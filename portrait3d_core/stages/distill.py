@@ -7,21 +7,26 @@ through the renderer into the tri-grid. Decoder, colour head and background stay
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from ..checks import check_choice, check_finite_fields
 from ..errors import SettingsError
-from ..guidance.checks import check_choice
 from ..guidance.critic import Critic, Prompt
+from ..guidance.hints import HintName, Relief, hint_images
 from ..guidance.losses import LossName, WeightName
-from ..guidance.optimise import PAPER_ADAN, LevelOptimiser, MovingAverage, OptimiserSettings
+from ..guidance.optimise import PAPER_ADAN, LevelOptimiser, Look, MovingAverage, OptimiserSettings
 from ..guidance.residual import Guide, Moment, ResidualSpace, SeenViews, image_gradient
 from ..guidance.schedules import TimeSchedule, draw_time, entropy_ramp, interpolate, is_due, progress_fraction
 from ..guidance.views import ViewDraw, ViewSettings, draw_views
+from ..keeping import NO_KEEPER, RunKeeper
+from ..out_of_memory import SmallerChunks, explain_out_of_memory
 from ..portrait import Portrait
 from ..progress import OnStep, StepInfo, ignore_step
 from ..rendering.render import Rendering
+from ..rendering.settings import RAYS_PER_CHUNK
 
 STAGE = "distill"
 
@@ -39,6 +44,7 @@ class DistillSettings:
     ``outline_weight``: of the squared difference between the silhouette and the start's; 0 lets the shape go.
     ``ema_every``, ``ema_decay``: moving average of the levels, updated every so many steps; 0 = off.
     ``preview_every``: steps between two preview images; 0 = none.
+    ``hint``: what the critic is shown of the start's shape from the cameras of each step, see guidance/hints.py.
     """
 
     steps: int = 2000
@@ -56,8 +62,10 @@ class DistillSettings:
     ema_decay: float = 0.95
     preview_every: int = 20
     chroma_weight: float = 1.0
+    hint: HintName = "none"
 
     def __post_init__(self) -> None:
+        check_finite_fields(self)
         if self.steps < 1 or self.preview_every < 0 or self.ema_every < 0:
             raise SettingsError(
                 f"steps {self.steps}, preview_every {self.preview_every}, ema_every {self.ema_every}",
@@ -74,6 +82,7 @@ class DistillSettings:
         check_choice("residual_space", self.residual_space, ResidualSpace)
         check_choice("residual_weight", self.residual_weight, WeightName)
         check_choice("t_schedule", self.t_schedule, TimeSchedule)
+        check_choice("hint", self.hint, HintName)
 
 
 PAPER_DISTILL = DistillSettings()
@@ -102,20 +111,25 @@ TOY_VIEWS = ViewSettings(
     background="portrait",
 )
 TOY_EDIT_DISTILL = DistillSettings(
-    steps=80,
+    steps=120,
     loss="reference_delta",
     residual_space="image",
     residual_weight="unit",
     guidance_scale=(3.0, 3.0),
-    t_range=(0.98, 0.05),
+    t_range=(0.98, 0.1),
     t_schedule="linear",
     views=TOY_VIEWS,
     optimiser=OptimiserSettings(
-        "adam", learning_rate=0.2, level_factors=((64, 0.5), (128, 0.25)), warmup_steps=5, decay_fraction=0.4
+        "adam",
+        learning_rate=0.15,
+        level_factors=((64, 0.5), (128, 0.25)),
+        warmup_steps=5,
+        decay_fraction=0.4,
+        feature_gain=20.0,
     ),
     entropy_weight=0.0,
     outline_weight=4.0,
-    chroma_weight=10.0,
+    chroma_weight=20.0,
     ema_every=0,
 )
 """Change one thing about an existing toy head, best with a source prompt (docs/toy.md)."""
@@ -124,11 +138,12 @@ TOY_PROMPT_DISTILL = replace(
     steps=60,
     guidance_scale=(2.0, 2.0),
     t_range=(0.6, 0.1),
-    optimiser=replace(TOY_EDIT_DISTILL.optimiser, learning_rate=0.03),
+    optimiser=replace(TOY_EDIT_DISTILL.optimiser, learning_rate=0.01),
 )
 """Pull a toy head towards a full prompt without a description of the start: what the prompt leaves open stays."""
 
 
+@explain_out_of_memory
 def distill(
     portrait: Portrait,
     critic: Critic,
@@ -138,13 +153,15 @@ def distill(
     source_prompt: Prompt | None = None,
     seed: int = 0,
     on_step: OnStep = ignore_step,
+    keep: RunKeeper = NO_KEEPER,
 ) -> Portrait:
     """A new portrait that fits ``prompt`` from all sides; the input is not changed.
 
     portrait: one identity, on the device where it is to be rendered (the critic may live on another).
     source_prompt: describes the portrait as it is now, for the loss form "reference_delta"; may be None there too.
-    Raises SettingsError, DivergedError (a NumericalError that carries the last good portrait), and whatever
-    ``on_step`` raises.
+    keep: goes on with a run that was stopped; it must know the critic already.
+    Raises SettingsError, TooLittleMemoryError, DivergedError (a NumericalError that carries the last good portrait), and
+    whatever ``on_step`` raises.
 
     Differs from the paper: cameras are those of all other stages, not horizontally mirrored ones.
     """
@@ -160,23 +177,38 @@ def distill(
     levels = LevelOptimiser(portrait, settings.optimiser, settings.steps, STAGE)
     average = MovingAverage(levels.result().trigrid.levels, settings.ema_decay)
     generator = torch.Generator().manual_seed(seed)
-    compared = settings.loss == "reference_delta" or settings.outline_weight > 0
-    for step in range(1, settings.steps + 1):
-        views = draw_views(settings.views, portrait.scene, generator)
-        moment = draw_moment(settings, step, generator)
-        with torch.enable_grad():
-            rendering = views.render(levels.current())
-        start = render_start(views, levels.start) if compared else None
-        seen = SeenViews(rendering.rgb, views.cameras.yaw_deg, None if start is None else start.rgb)
-        found = image_gradient(guide, seen, moment)
-        push_back(rendering, found.gradient, shape_term(settings, step, rendering.mask, start))
-        levels.step(step)
-        if settings.ema_every and step % settings.ema_every == 0:
-            average.update(levels.leaves)
-        picture = rendering.image()[0].detach().cpu() if is_due(settings.preview_every, step) else None
-        on_step(StepInfo(STAGE, step, settings.steps, found.loss, picture))
+    keep = keep.about(portrait, portrait.device.type, prompt, source_prompt, settings, seed)
+    attempt = SmallerChunks(RAYS_PER_CHUNK, generator)
+    with keep.run(STAGE, settings.steps, {"levels": levels, "average": average}, generator) as run:
+        for step in run.steps():
+            views = draw_views(settings.views, portrait.scene, generator)
+            moment = draw_moment(settings, step, generator)
+            look = attempt(partial(find_gradients, guide, levels, settings, step, views, moment))
+            with run.update(step):
+                levels.step(step)
+                if settings.ema_every and step % settings.ema_every == 0:
+                    average.update(levels.trigrid().levels)
+            picture = look.picture.cpu() if is_due(settings.preview_every, step) else None
+            on_step(StepInfo(STAGE, step, settings.steps, look.loss, picture))
     result = levels.start.with_levels(average.levels) if average.updates else levels.result()
     return result.with_stage(STAGE, settings, seed=seed, critic=critic.name)
+
+
+def find_gradients(
+    guide: Guide, levels: LevelOptimiser, settings: DistillSettings, step: int, views: ViewDraw, moment: Moment, rays: int
+) -> Look:
+    """One look at the portrait, at most so many ``rays`` at once; leaves the gradients, and only them, in ``levels``."""
+    levels.forget_gradients()
+    compared, hinted = settings.loss == "reference_delta" or settings.outline_weight > 0, settings.hint != "none"
+    views = replace(views, settings=replace(views.settings, rays_per_chunk=rays))
+    with torch.enable_grad():
+        rendering = views.render(levels.current())
+    start = render_start(views, levels.start, normals=settings.hint == "normal") if compared or hinted else None
+    hints = None if start is None else hint_images(settings.hint, Relief.of(start, views.cameras))
+    seen = SeenViews(rendering.rgb, views.cameras.yaw_deg, start.rgb if start and compared else None, hints)
+    found = image_gradient(guide, seen, moment)
+    push_back(rendering, found.gradient, shape_term(settings, step, rendering.mask, start))
+    return Look(found.loss, rendering.image()[0].detach())
 
 
 def draw_moment(settings: DistillSettings, step: int, generator: torch.Generator) -> Moment:
@@ -187,9 +219,9 @@ def draw_moment(settings: DistillSettings, step: int, generator: torch.Generator
 
 
 @torch.no_grad()
-def render_start(views: ViewDraw, start: Portrait) -> Rendering:
+def render_start(views: ViewDraw, start: Portrait, *, normals: bool = False) -> Rendering:
     """The start portrait under the same draw of cameras, background and sample positions."""
-    return views.render(start)
+    return views.render(start, normals=normals)
 
 
 def shape_term(settings: DistillSettings, step: int, mask: Tensor, start: Rendering | None) -> Tensor:

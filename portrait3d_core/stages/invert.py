@@ -1,44 +1,43 @@
-"""Invert: find the latent whose portrait looks like a photo (docs/method.md, "Inversion").
+"""Invert: find the latent whose portrait looks like photos of one person (docs/method.md, "Inversion").
 
-One latent per layer (W+) starts at the average face and is moved by Adam so that its rendering from the photo's camera
-resembles the aligned photo. Fading noise on the latent keeps the first half exploring. Optional parts: choose the best
-of several starts, optimise the generator's noise patterns, turn the camera a little, predict and optimise the body pose
-of the photo, and finally let the tri-grid itself deviate (:mod:`portrait3d_core.stages.likeness`).
+One latent per layer (W+) starts at the average face and is moved by Adam so that its rendering from each photo's camera
+resembles that aligned photo. Fading noise on the latent keeps the first half exploring. Optional parts: choose the best
+of several starts, optimise the generator's noise patterns, turn the cameras a little, predict and optimise the body pose
+of each photo, and finally let the tri-grid itself deviate (:mod:`portrait3d_core.stages.likeness`).
 
-Differs from the paper: without a discriminator the pose starts at what the generator expects for the camera; the
-photo's mask, where known, is used; the built-in image distance needs no VGG weights; optimised noise patterns stay in
-the resulting portrait, while the paper discards them.
+Differs from the paper: several photos may be inverted together; without a discriminator the pose starts at what the
+generator expects for the camera; the photo's mask, where known, is used; the built-in image distance needs no VGG
+weights; optimised noise patterns stay in the resulting portrait, while the paper discards them.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from ..cameras import Cameras, frontal_camera, orbit_cameras
-from ..errors import NumericalError, SettingsError
+from ..cameras import Cameras, frontal_camera
+from ..checks import check_finite_fields
+from ..errors import ImageError, SettingsError
 from ..generator.generator import Generator
+from ..keeping import NO_KEEPER, RunKeeper
+from ..out_of_memory import explain_out_of_memory
 from ..portrait import Portrait
-from ..progress import OnStep, StepInfo, ignore_step
-from ..rendering.render import Rendering, RenderSettings
+from ..progress import OnStep, ignore_step
+from ..rendering.render import RenderSettings
 from .align import Alignment, AlignSettings, align
-from .expectation import LatentStatistics, latent_statistics, predict_pose, reference_mask, to_w_plus
+from .breeding import BreedSettings, breed
+from .expectation import LatentStatistics, latent_statistics, predict_pose, random_codes, reference_face, reference_mask
+from .foreground import Face
+from .latent_search import best_start, scouts, search_latent
 from .likeness import LikenessSettings, tune_likeness
 from .perceptual import MultiScaleLoss, Perceptual
+from .photo_log import PhotoLog
 from .photo_loss import PhotoLoss
 
 STAGE = "invert"
-NOISE_WEIGHT = 1e5
-"""Weight of the noise regulariser (docs/method.md, "Inversion")."""
-_BAD_STEPS = 5
-"""Non-finite steps in a row after which the optimisation gives up."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +50,14 @@ class InvertSettings:
     w_samples: random latents from which the average face and the deviation are estimated.
     starts: compare this many of them with the photo and start from the best; 0 starts from the average face.
     optimise_noise: also optimise the noise patterns of the backbone.
-    turn_deg: let the camera turn up to this many degrees in yaw and pitch; 0 keeps it.
+    turn_deg: let each camera turn up to this many degrees in yaw and pitch; 0 keeps it.
     mask_weight: weight of the silhouette where a mask is known.
     align: how the photo is framed.  render: how finely the view is rendered.  superresolution: compare after upsampling.
     likeness: the optional last part on the tri-grid.
     preview_every: a picture accompanies every so many steps.
     optimise_pose: also find the body pose of the photo; without effect for generators without a body model.
+    breed: cross the ``starts`` random heads for a better start (:mod:`portrait3d_core.stages.breeding`).
+    pull: weight of the latent's mean squared distance from the start, in standard deviations; keeps heads natural.
     """
 
     steps: int = 300
@@ -73,8 +74,11 @@ class InvertSettings:
     likeness: LikenessSettings = LikenessSettings()
     preview_every: int = 10
     optimise_pose: bool = False
+    breed: BreedSettings = BreedSettings()
+    pull: float = 0.0
 
     def __post_init__(self) -> None:
+        check_finite_fields(self)
         if self.steps < 1 or self.w_samples < 2 or self.preview_every < 1 or not 0 <= self.starts <= self.w_samples:
             raise SettingsError(
                 f"steps {self.steps}, w_samples {self.w_samples}, starts {self.starts}, preview_every {self.preview_every}",
@@ -86,6 +90,16 @@ class InvertSettings:
                 f"turn_deg {self.turn_deg}",
                 expected="learning_rate above 0, latent_noise and mask_weight at least 0, turn_deg 0 to 45",
             )
+        if self.pull < 0 or (self.breed.generations and self.starts < 2):
+            raise SettingsError(
+                f"pull {self.pull}, starts {self.starts}, breed.generations {self.breed.generations}",
+                expected="pull at least 0, and at least 2 starts to breed from",
+            )
+
+    @property
+    def trials(self) -> int:
+        """How many heads are looked at before the search."""
+        return self.starts + self.breed.trials if self.breed.generations else 0
 
 
 PAPER_INVERT = InvertSettings(
@@ -99,36 +113,54 @@ PAPER_INVERT = InvertSettings(
 DEFAULT_INVERT = InvertSettings(starts=32, likeness=LikenessSettings(steps=60))
 """Half the paper's cost and without downloads."""
 TOY_INVERT = InvertSettings(
-    steps=60,
-    learning_rate=0.05,
+    steps=30,
+    learning_rate=0.03,
+    latent_noise=0.0,
     w_samples=128,
-    starts=24,
+    starts=96,
+    breed=BreedSettings(generations=4),
+    pull=0.3,
     align=AlignSettings(resolution=128),
     render=RenderSettings(resolution=64, coarse_samples=24, fine_samples=16, march="fine"),
-    likeness=LikenessSettings(steps=25),
+    likeness=LikenessSettings(steps=0),
 )
 """For the bundled toy generator on a CPU: about 35 CPU seconds."""
 
 
 @dataclass(frozen=True)
-class Inversion:
-    """A photo turned into a portrait.
+class Photo:
+    """One picture of the person to be found.
 
-    portrait: one identity, detached.  alignment: the framed photo and its mask.  camera: the photo's camera.
-    losses: the objective after every finite step.  pose: [1, 6] radians, the body pose in which the portrait matches the
-    photo, or None if it was not looked for; the portrait itself is in the canonical pose.
+    image: [H, W, 3|4] sRGB 0..1.  mask: [H, W] 0..1, 1 = the person, or None.
+    camera: from where it was taken, once framed; None = from the front.
+    face: where its face is, in pixels, if that is known (:mod:`portrait3d_core.stages.landmarks`).
+    """
+
+    image: Tensor
+    mask: Tensor | None = None
+    camera: Cameras | None = None
+    face: Face | None = None
+
+
+@dataclass(frozen=True)
+class Inversion:
+    """B photos of one person turned into a portrait.
+
+    portrait: one identity, detached.  alignments: the B framed photos and their masks.  camera: their B cameras.
+    losses: the objective after every finite step.  pose: [B, 6] radians, the body poses in which the portrait matches the
+    photos, or None if they were not looked for; the portrait itself is in the canonical pose.
     """
 
     portrait: Portrait
-    alignment: Alignment
+    alignments: tuple[Alignment, ...]
     camera: Cameras
     losses: tuple[float, ...] = field(repr=False)
     pose: Tensor | None = None
 
     @property
     def aligned(self) -> Tensor:
-        """[S, S, 3] the framed photo, sRGB 0..1."""
-        return self.alignment.image
+        """[B, S, S, 3] the framed photos, sRGB 0..1."""
+        return torch.stack([alignment.image for alignment in self.alignments])
 
 
 def invert(
@@ -138,215 +170,129 @@ def invert(
     *,
     mask: Tensor | None = None,  # [H, W], 0..1, 1 = the person
     camera: Cameras | None = None,  # the aligned photo's camera, None = frontal
+    perceptual: Perceptual | None = None,
+    seed: int = 0,
+    on_step: OnStep = ignore_step,
+    keep: RunKeeper = NO_KEEPER,
+) -> Inversion:
+    """Turn one photo into a portrait: :func:`invert_photos` of a single :class:`Photo`."""
+    photo = Photo(image, mask, camera)
+    return invert_photos([photo], generator, settings, perceptual=perceptual, seed=seed, on_step=on_step, keep=keep)
+
+
+@explain_out_of_memory
+def invert_photos(
+    photos: Sequence[Photo],
+    generator: Generator,
+    settings: InvertSettings = DEFAULT_INVERT,
+    *,
     perceptual: Perceptual | None = None,  # image distance, None = MultiScaleLoss
     seed: int = 0,
     on_step: OnStep = ignore_step,
+    keep: RunKeeper = NO_KEEPER,
 ) -> Inversion:
-    """Turn one photo into a portrait. The same inputs and seed give the same result on the CPU.
+    """Turn photos of one person into one portrait. The same inputs and seed give the same result on the CPU.
 
-    Works on the generator's device; its weights are left alone. May be called under inference mode.
+    Every step looks at every photo, so time grows with their number. Works on the generator's device; its weights are
+    left alone. May be called under inference mode.
 
     Raises:
-        ImageError: the photo cannot be used or framed.
+        ImageError: there is no photo, or one cannot be used or framed.
         NumericalError: the optimisation became non-finite and stayed so.
+        TooLittleMemoryError: not even the smallest chunk of rays fits.
     """
+    if not photos:
+        raise ImageError("There is no photo to invert", expected="at least one")
     with torch.inference_mode(False), torch.enable_grad():
-        device = generator.w_avg.device
+        keep = keep.about(photos, generator.config, generator, settings, perceptual, seed, generator.w_avg.device.type)
         statistics = latent_statistics(generator, settings.w_samples)
-        camera = (frontal_camera(generator.config.scene.focal) if camera is None else camera).to(device)
-        framed = settings.align.method in ("none", "manual")
-        reference = None if framed else reference_mask(generator, statistics.average)
-        clone = image.detach().to(device, copy=True)
-        alignment = align(clone, None if mask is None else mask.detach().to(device, copy=True), reference, settings.align)
-        photo_loss = PhotoLoss(
-            target=alignment.image.permute(2, 0, 1)[None] * 2 - 1,
-            mask=None if alignment.mask is None else alignment.mask[None, None],
-            perceptual=perceptual or MultiScaleLoss(),
-            mask_weight=settings.mask_weight,
-            settings=settings.render.within(generator.config.scene),
-            superresolution=settings.superresolution,
-        )
-        log = _Log(settings, on_step)
-        pose = None
+        alignments = tuple(_framed(photos, generator, statistics, settings.align))
+        views = [
+            PhotoLoss(
+                target=alignment.image.permute(2, 0, 1)[None] * 2 - 1,
+                mask=None if alignment.mask is None else alignment.mask[None, None],
+                perceptual=perceptual or MultiScaleLoss(),
+                mask_weight=settings.mask_weight,
+                settings=settings.render.within(generator.config.scene),
+                superresolution=settings.superresolution,
+                camera=_camera_of(photo, generator),
+            )
+            for photo, alignment in zip(photos, alignments, strict=True)
+        ]
+        log = PhotoLog(STAGE, settings.trials + settings.steps + settings.likeness.steps, settings.preview_every, on_step)
         if settings.optimise_pose and generator.body is not None:
-            pose = predict_pose(photo_loss, camera, generator)
-            statistics = latent_statistics(generator, settings.w_samples, pose)
-        start = _best_start(generator, statistics, photo_loss, camera, pose, settings.starts)
-        portrait, camera = _search_latent(generator, start, statistics, photo_loss, camera, pose, settings, seed, log)
-        portrait = tune_likeness(portrait, camera, photo_loss, settings.likeness, log)
-        notes = {"seed": seed, "crop_px": _crop_note(alignment), "loss": log.losses[-1]}
-        if portrait.body is not None and portrait.body.pose is not None:
-            pose = portrait.body.pose.cpu()
-            notes["pose_deg"] = [round(angle, 2) for angle in torch.rad2deg(pose[0]).tolist()]
-        portrait = _in_pose(portrait, None).with_stage(STAGE, settings, **notes)
-    return Inversion(portrait, alignment, camera.to("cpu"), tuple(log.losses), pose)
+            views = [replace(view, pose=predict_pose(view, generator)) for view in views]
+            statistics = latent_statistics(generator, settings.w_samples, _poses(views).mean(dim=0, keepdim=True))
+        start = _start(generator, statistics, views, settings, seed, log)
+        portrait, views = search_latent(generator, start, statistics, views, settings, seed, log, keep)
+        portrait = tune_likeness(portrait, views, settings.likeness, log, keep)
+        pose = None if views[0].pose is None else _poses(views).cpu()
+        crops = [_crop_note(alignment) for alignment in alignments]
+        notes = {"seed": seed, "crop_px": _one_or_all(crops), "loss": log.losses[-1]}
+        if pose is not None:
+            degrees = [[round(angle, 2) for angle in angles] for angles in torch.rad2deg(pose).tolist()]
+            notes["pose_deg"] = _one_or_all(degrees)
+        portrait = portrait.with_stage(STAGE, settings, **notes)
+        cameras = Cameras.cat([view.camera.to("cpu") for view in views])
+    return Inversion(portrait, alignments, cameras, tuple(log.losses), pose)
+
+
+def _start(
+    generator: Generator,
+    statistics: LatentStatistics,
+    views: Sequence[PhotoLoss],
+    settings: InvertSettings,
+    seed: int,
+    log: PhotoLog,
+) -> Tensor:
+    """[1, num_ws, w_dim] the latent from which the search starts."""
+    if not settings.breed.generations:
+        return best_start(generator, statistics, views, settings.starts)
+    codes, random = random_codes(generator, settings.starts), torch.Generator().manual_seed(seed)
+    pose = _poses(views).mean(dim=0, keepdim=True) if views[0].pose is not None else None
+    return breed(codes, generator, scouts(views), settings.breed, pose, random, log)
 
 
 # ---------------------------------------------------------------------------------------------------------------
-# The search
+# The photos
 
 
-def _in_pose(portrait: Portrait, pose: Tensor | None) -> Portrait:
-    """The portrait with its body, if it has one, in ``pose`` [1, 6] or None."""
-    return portrait if portrait.body is None else replace(portrait, body=portrait.body.posed(pose))
+def _camera_of(photo: Photo, generator: Generator) -> Cameras:
+    """The photo's camera, on the generator's device."""
+    camera = frontal_camera(generator.config.scene.focal) if photo.camera is None else photo.camera
+    return camera.to(generator.w_avg.device)
 
 
-@torch.no_grad()
-def _best_start(
-    generator: Generator,
-    statistics: LatentStatistics,
-    photo_loss: PhotoLoss,
-    camera: Cameras,
-    pose: Tensor | None,
-    starts: int,
-) -> Tensor:
-    """[1, num_ws, w_dim]: of the average and the first ``starts`` random latents, the one closest to the photo.
-
-    Compared at half the resolution and without upsampling, which is enough to rank them.
-    """
-    candidates = [to_w_plus(w, generator) for w in (statistics.average, *statistics.samples[:starts])]
-    if len(candidates) == 1:
-        return candidates[0]
-    coarse = replace(photo_loss.settings, resolution=max(8, photo_loss.settings.resolution // 2))
-    scout = replace(photo_loss, settings=coarse, superresolution=False)
-    losses = [float(scout(scout.render(_in_pose(generator.synthesise(w), pose), camera))) for w in candidates]
-    return candidates[int(np.nanargmin(np.nan_to_num(losses, nan=np.inf)))]
+def _framed(
+    photos: Sequence[Photo], generator: Generator, statistics: LatentStatistics, settings: AlignSettings
+) -> Iterator[Alignment]:
+    """Every photo in the generator's frame, as its camera sees it. Raises ImageError, naming the photo if there are several."""
+    device = generator.w_avg.device
+    for number, photo in enumerate(photos, start=1):
+        reference = target = None
+        if settings.method not in ("none", "manual"):
+            reference = reference_mask(generator, statistics.average, camera=photo.camera)
+            target = None if photo.camera is None else reference_face(generator, statistics.average, photo.camera)
+        image = photo.image.detach().to(device, copy=True)
+        mask = None if photo.mask is None else photo.mask.detach().to(device, copy=True)
+        try:
+            yield align(image, mask, reference, settings, face=photo.face, target=target)
+        except ImageError as error:
+            if len(photos) == 1:
+                raise
+            raise ImageError(f"Image {number}: {error.found}", expected=error.expected, fix=error.fix) from error
 
 
-def learning_rate_ramp(t: float) -> float:
-    """Factor of the learning rate at progress t in [0, 1): up over the first 5 %, down over the last 25 %."""
-    down = 0.5 - 0.5 * math.cos(math.pi * min(1.0, (1 - t) / 0.25))
-    return down * min(1.0, t / 0.05)
-
-
-def latent_noise_ramp(t: float) -> float:
-    """Factor of the latent noise at progress t in [0, 1): falls quadratically to 0 at 75 %."""
-    return max(0.0, 1 - t / 0.75) ** 2
-
-
-def noise_regulariser(buffers: list[Tensor]) -> Tensor:
-    """Squared correlation of noise patterns [R, R] with their shifted selves, at every scale down to 8 px."""
-    total = torch.zeros((), device=buffers[0].device)
-    for noise in buffers:
-        noise = noise[None, None]
-        while True:
-            for axis in (-1, -2):
-                total = total + (noise * noise.roll(1, dims=axis)).mean().square()
-            if noise.shape[-1] <= 8:
-                break
-            noise = F.avg_pool2d(noise, 2)
-    return total
-
-
-def turned(camera: Cameras, offset_deg: Tensor) -> Cameras:
-    """``camera`` moved on its sphere by (yaw, pitch) offsets [2] in degrees, differentiable; it must look at the pivot."""
-    position = camera.positions.cpu()
-    radius = position.norm(dim=1)
-    pitch_deg = torch.rad2deg(torch.asin(position[:, 1] / radius))
-    offset = offset_deg.cpu()
-    moved = orbit_cameras(camera.yaw_deg.cpu() + offset[0], pitch_deg + offset[1], radius=float(radius[0]))
-    return Cameras(moved.cam2world.to(camera.cam2world), camera.intrinsics)
-
-
-class _Log:
-    """Collects the losses and reports every step of both parts of the inversion."""
-
-    def __init__(self, settings: InvertSettings, on_step: OnStep) -> None:
-        self.losses: list[float] = []
-        self._step, self._every = 0, settings.preview_every
-        self._total, self._on_step = settings.steps + settings.likeness.steps, on_step
-
-    def __call__(self, loss: float, rendering: Rendering) -> None:
-        self._step += 1
-        self.losses.append(loss)
-        preview = None
-        if self._step % self._every == 0 or self._step == self._total:
-            preview = rendering.image()[0].detach().cpu()
-        self._on_step(StepInfo(STAGE, self._step, self._total, loss, preview))
-
-
-def _search_latent(
-    generator: Generator,
-    start: Tensor,
-    statistics: LatentStatistics,
-    photo_loss: PhotoLoss,
-    camera: Cameras,
-    pose: Tensor | None,
-    settings: InvertSettings,
-    seed: int,
-    log: _Log,
-) -> tuple[Portrait, Cameras]:
-    """Optimise W+ and, starting from ``pose``, the pose, and what the settings add. Returns portrait and camera found."""
-    random = torch.Generator().manual_seed(seed)
-    latent = start.clone().requires_grad_()
-    turn = torch.zeros(2, requires_grad=True)
-    pose = None if pose is None else pose.clone().requires_grad_()
-    with _noise_leaves(generator, settings.optimise_noise, random) as noises:
-        leaves = [latent, *([turn] if settings.turn_deg else []), *([] if pose is None else [pose]), *noises]
-        optimiser = torch.optim.Adam(leaves, lr=settings.learning_rate)
-        view = camera
-        bad_steps = 0
-        for step in range(settings.steps):
-            t = step / settings.steps
-            noise_scale = settings.latent_noise * latent_noise_ramp(t) * statistics.deviation
-            noisy = latent + noise_scale * torch.randn(latent.shape, generator=random).to(latent)
-            view = turned(camera, settings.turn_deg * turn.tanh()) if settings.turn_deg else camera
-            rendering = photo_loss.render(_in_pose(generator.synthesise(noisy), pose), view)
-            loss = photo_loss(rendering) + (NOISE_WEIGHT * noise_regulariser(noises) if noises else 0.0)
-            optimiser.param_groups[0]["lr"] = settings.learning_rate * learning_rate_ramp(t)
-            bad_steps = 0 if _step_if_finite(optimiser, loss, leaves) else bad_steps + 1
-            if bad_steps == _BAD_STEPS:
-                raise NumericalError(
-                    f"The inversion produced non-finite numbers {_BAD_STEPS} steps in a row",
-                    fix="lower the learning_rate, or check that the generator's weights are finite",
-                )
-            _normalise(noises)
-            log(float(loss.detach()), rendering)
-        if settings.turn_deg:
-            view = turned(camera, settings.turn_deg * turn.detach().tanh())
-        with torch.no_grad():
-            portrait = _in_pose(generator.synthesise(latent.detach()), None if pose is None else pose.detach())
-    return portrait.clone(), view
-
-
-def _step_if_finite(optimiser: torch.optim.Optimizer, loss: Tensor, leaves: list[Tensor]) -> bool:
-    """One optimiser step on ``leaves``, skipped (False) when the loss or a gradient is not finite.
-
-    Gradients are taken for the leaves only, so a generator whose weights want gradients collects none.
-    """
-    gradients = torch.autograd.grad(loss, leaves)
-    if not all(bool(torch.isfinite(value).all()) for value in (loss, *gradients)):
-        return False
-    for leaf, gradient in zip(leaves, gradients, strict=True):
-        leaf.grad = gradient
-    optimiser.step()
-    return True
-
-
-@contextmanager
-def _noise_leaves(generator: Generator, active: bool, random: torch.Generator) -> Iterator[list[Tensor]]:
-    """Lend the backbone fresh, trainable noise patterns (none when not ``active``); its own return at the end."""
-    owners = [m for m in generator.backbone.synthesis.modules() if "noise_const" in dict(m.named_buffers(recurse=False))]
-    owners = owners if active else []
-    originals: list[Tensor] = [module.get_buffer("noise_const") for module in owners]
-    leaves = [torch.randn(own.shape, generator=random).to(own).requires_grad_() for own in originals]
-    try:
-        for module, leaf in zip(owners, leaves, strict=True):
-            module.noise_const = leaf
-        yield leaves
-    finally:
-        for module, original in zip(owners, originals, strict=True):
-            module.noise_const = original
-
-
-@torch.no_grad()
-def _normalise(noises: list[Tensor]) -> None:
-    """Give every noise pattern mean 0 and root mean square 1, in place."""
-    for noise in noises:
-        noise -= noise.mean()
-        noise *= noise.square().mean().rsqrt()
+def _poses(views: Sequence[PhotoLoss]) -> Tensor:
+    """[B, 6] the body poses of views that have one."""
+    return torch.cat([view.pose for view in views if view.pose is not None])
 
 
 def _crop_note(alignment: Alignment) -> list[float]:
     crop = alignment.crop
     return [round(crop.centre_x, 2), round(crop.centre_y, 2), round(crop.size, 2)]
+
+
+def _one_or_all(values: list) -> list:
+    """The only value, or the list of several."""
+    return values[0] if len(values) == 1 else values

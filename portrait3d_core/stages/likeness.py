@@ -7,20 +7,28 @@ back views with those of the start.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from ..cameras import Cameras, orbit_cameras
-from ..errors import NumericalError, SettingsError
+from ..checks import check_finite_fields
+from ..errors import SettingsError
+from ..keeping import NO_KEEPER, RunKeeper
+from ..out_of_memory import SmallerChunks
 from ..portrait import Portrait
-from ..rendering.render import Rendering, RenderSettings, render
-from .photo_loss import PhotoLoss
+from ..rendering.render import RenderSettings, render
+from .finite_adam import FiniteAdam
+from .photo_log import PhotoLog
+from .photo_loss import Look, PhotoLoss, compare, in_chunks, in_pose
 
 _OTHER_YAWS_DEG = (50.0, 90.0, 130.0, 180.0, 230.0, 270.0, 310.0)
-"""Views that must stay as they were; the photo's own neighbourhood is left free."""
+"""Views that must stay as they were, except those in the neighbourhood of a photo."""
+_FREE_DEG = 30.0
+"""How far around a photo's camera nothing is held."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,7 @@ class LikenessSettings:
     others_px: int = 32
 
     def __post_init__(self) -> None:
+        check_finite_fields(self)
         if self.steps < 0 or self.learning_rate <= 0 or self.others_px < 8:
             raise SettingsError(
                 f"likeness steps {self.steps}, learning rate {self.learning_rate}, others_px {self.others_px}",
@@ -52,39 +61,40 @@ class LikenessSettings:
 
 def tune_likeness(
     portrait: Portrait,
-    camera: Cameras,
-    photo_loss: PhotoLoss,
+    photos: Sequence[PhotoLoss],
     settings: LikenessSettings,
-    after_step: Callable[[float, Rendering], None],
+    log: PhotoLog,
+    keep: RunKeeper = NO_KEEPER,
 ) -> Portrait:
-    """Fit the tri-grid levels of one portrait to the photo seen by ``camera``. Deterministic.
-
-    ``after_step(loss, rendering)`` hears about every step and may raise to stop.
+    """Fit the tri-grid levels of one portrait to photos of one person. Deterministic.
 
     Raises:
-        NumericalError: the loss became NaN or infinite.
+        NumericalError: loss or gradients were NaN or infinite several steps in a row; and whatever ``log`` raises.
     """
     start = {resolution: level.detach() for resolution, level in portrait.trigrid.levels.items()}
     scales = {resolution: level.std().clamp(min=1e-6) for resolution, level in start.items()}
     changes = {resolution: torch.zeros_like(level, requires_grad=True) for resolution, level in start.items()}
-    optimiser = torch.optim.Adam(list(changes.values()), lr=settings.learning_rate)
-    others = _other_views(portrait, photo_loss.settings, settings.others_px)
+    others = _other_views(portrait, photos, settings.others_px)
+    adam = FiniteAdam("likeness", {str(r): change for r, change in changes.items()})
+    attempt = SmallerChunks(photos[0].settings.rays_per_chunk)
 
     def current() -> Portrait:
         return portrait.with_levels({r: start[r] + scales[r] * changes[r] for r in start})
 
-    for step in range(settings.steps):
+    def look(turn: int, rays: int) -> Look:
         moved = current()
-        rendering = photo_loss.render(moved, camera)
-        loss = photo_loss(rendering) + settings.keep_weight * sum(_roughness(change) for change in changes.values())
-        loss = loss + settings.others_weight * others.change(moved, step % len(others.cameras))
-        if not bool(torch.isfinite(loss)):
-            raise NumericalError("The likeness step produced a non-finite loss", fix="lower its learning_rate")
-        for change, gradient in zip(changes.values(), torch.autograd.grad(loss, list(changes.values())), strict=True):
-            change.grad = gradient
-        optimiser.param_groups[0]["lr"] = settings.learning_rate * (0.5 + 0.5 * math.cos(math.pi * step / settings.steps))
-        optimiser.step()
-        after_step(float(loss.detach()), rendering)
+        loss, renderings = compare(moved, in_chunks(photos, rays))
+        loss = loss + settings.keep_weight * sum(_roughness(change) for change in changes.values())
+        return Look.at(loss + settings.others_weight * others.change(moved, turn, rays), renderings, adam)
+
+    with keep.run("invert: likeness", settings.steps, {"adam": adam, "log": log}) as run:
+        for step in run.steps():
+            seen = attempt(partial(look, step - 1))
+            falling = 0.5 + 0.5 * math.cos(math.pi * (step - 1) / settings.steps)
+            with run.update(step):
+                adam.step(seen.loss, seen.gradients, settings.learning_rate * falling)
+                log.losses.append(seen.loss)
+            log.report(seen.pictures)
     return current().detach()
 
 
@@ -96,22 +106,31 @@ def _roughness(change: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class _OtherViews:
-    """Renderings of the start from the sides and the back. rgb: [V, 3, r, r], mask: [V, 1, r, r]."""
+    """Renderings of the start from where no photo was taken. rgb: [V, 3, r, r], mask: [V, 1, r, r]; V may be 0.
+
+    pose: the body pose in which they show the portrait.
+    """
 
     cameras: Cameras
     settings: RenderSettings
     rgb: Tensor
     mask: Tensor
+    pose: Tensor | None
 
-    def change(self, portrait: Portrait, index: int) -> Tensor:
-        """Mean square difference of view ``index`` from what it was."""
-        now = render(portrait, self.cameras[index], self.settings, background=False)
+    def change(self, portrait: Portrait, turn: int, rays: int) -> Tensor:
+        """Mean square difference of the view whose turn it is from what it was, from at most ``rays`` rays at once."""
+        if not len(self.cameras):
+            return self.rgb.new_zeros(())
+        index = turn % len(self.cameras)
+        settings = replace(self.settings, rays_per_chunk=rays)
+        now = render(in_pose(portrait, self.pose), self.cameras[index], settings, background=False)
         return (now.rgb - self.rgb[index]).square().mean() + (now.mask - self.mask[index]).square().mean()
 
 
 @torch.no_grad()
-def _other_views(portrait: Portrait, like: RenderSettings, resolution: int) -> _OtherViews:
-    """Render the views that must not change, with the sample counts of ``like``."""
+def _other_views(portrait: Portrait, photos: Sequence[PhotoLoss], resolution: int) -> _OtherViews:
+    """Render the views that must not change, with the samples and in the pose of the first photo."""
+    like = photos[0].settings
     settings = RenderSettings(
         resolution=resolution,
         coarse_samples=like.coarse_samples,
@@ -120,6 +139,16 @@ def _other_views(portrait: Portrait, like: RenderSettings, resolution: int) -> _
         ray_end=like.ray_end,
         march=like.march,
     )
-    cameras = orbit_cameras(_OTHER_YAWS_DEG, 0.0, focal=portrait.scene.focal).to(portrait.device)
-    views = render(portrait, cameras, settings, background=False)
-    return _OtherViews(cameras, settings, views.rgb, views.mask)
+    taken = [float(photo.camera.yaw_deg) for photo in photos]
+    yaws = [yaw for yaw in _OTHER_YAWS_DEG if all(_apart_deg(yaw, other) > _FREE_DEG for other in taken)]
+    cameras = orbit_cameras(yaws, 0.0, focal=portrait.scene.focal).to(portrait.device)
+    if not yaws:
+        nothing = torch.empty(0, device=portrait.device)
+        return _OtherViews(cameras, settings, nothing, nothing, None)
+    views = render(in_pose(portrait, photos[0].pose), cameras, settings, background=False)
+    return _OtherViews(cameras, settings, views.rgb, views.mask, photos[0].pose)
+
+
+def _apart_deg(a: float, b: float) -> float:
+    """Angle between two yaws, 0..180 degrees."""
+    return abs((a - b + 180.0) % 360.0 - 180.0)

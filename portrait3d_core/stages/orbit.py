@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from ..cameras import Cameras
 from ..errors import SettingsError
+from ..guidance.hints import HintName, Relief, hint_images
+from ..out_of_memory import SmallerChunks
 from ..portrait import Portrait
 from ..progress import OnStep, StepInfo, ignore_step
 from ..rendering.render import Rendering, RenderSettings, render, render_super
@@ -72,14 +75,16 @@ def orbit(
 
     Raises:
         SettingsError: the portrait holds several identities, or there is no camera.
+        TooLittleMemoryError: not even the smallest chunk of rays fits.
     """
     if len(portrait) != 1 or len(cameras) == 0:
         raise SettingsError(
             f"There are {len(portrait)} portraits and {len(cameras)} cameras", expected="one portrait, at least one camera"
         )
     frames: list[Tensor] = []
+    attempt = SmallerChunks(settings.render.rays_per_chunk)
     for index in range(len(cameras)):
-        view = _view_planes(_render_view(portrait, cameras[index], settings))
+        view = attempt(partial(_view_planes, portrait, cameras[index], settings))
         if not frames:
             frames = [torch.empty(len(cameras), *plane.shape) for plane in view]
         for plane, storage in zip(view, frames, strict=True):
@@ -89,19 +94,32 @@ def orbit(
     return Views(rgb, mask, depth, normal[0] if normal else None, cameras.to("cpu"))
 
 
-def _render_view(portrait: Portrait, camera: Cameras, settings: OrbitSettings) -> Rendering:
+def relief_of(views: Views) -> Relief:
+    """The shape that rendered views show."""
+    normal = None if views.normal is None else views.normal.movedim(-1, 1)
+    return Relief(views.rgb.movedim(-1, 1) * 2 - 1, views.mask[:, None], views.depth[:, None], normal, views.cameras)
+
+
+def view_hints(views: Views, *names: HintName) -> list[Tensor]:
+    """Pictures [B, H, W, 3] in 0..1 of all views for every named hint except "none"."""
+    hints = [hint_images(name, relief_of(views)) for name in names]
+    return [hint.movedim(1, -1).contiguous() for hint in hints if hint is not None]
+
+
+def _render_view(portrait: Portrait, camera: Cameras, settings: OrbitSettings, rays_at_once: int) -> Rendering:
     background: bool | Tensor
     if isinstance(settings.background, bool):
         background = settings.background
     else:
         background = torch.tensor(settings.background, device=portrait.device) * 2 - 1
     renderer = render_super if settings.superresolution else render
-    rays = settings.render.within(portrait.scene)
+    rays = replace(settings.render.within(portrait.scene, camera), rays_per_chunk=rays_at_once)
     return renderer(portrait, camera, rays, background=background, normals=settings.normals)
 
 
-def _view_planes(rendering: Rendering) -> list[Tensor]:
-    """rgb [H, W, 3], mask [H, W], depth [H, W] and, if present, normal [H, W, 3] of one view, all at rgb's size."""
+def _view_planes(portrait: Portrait, camera: Cameras, settings: OrbitSettings, rays_at_once: int) -> list[Tensor]:
+    """rgb [H, W, 3], mask [H, W], depth [H, W] and, if asked for, normal [H, W, 3] of one view, all at rgb's size."""
+    rendering = _render_view(portrait, camera, settings, rays_at_once)
     size = rendering.rgb.shape[-2:]
 
     def enlarged(plane: Tensor) -> Tensor:

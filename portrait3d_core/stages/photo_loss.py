@@ -1,8 +1,10 @@
-"""The objective of everything that fits a portrait to one photo: render its view, compare, ignore the surroundings."""
+"""The objective of everything that fits a portrait to photos: render their views, compare, ignore the surroundings."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -11,16 +13,18 @@ from torch import Tensor
 from ..cameras import Cameras
 from ..portrait import Portrait
 from ..rendering.render import Rendering, RenderSettings, render, render_super
+from .finite_adam import FiniteAdam
 from .perceptual import Perceptual
 
 
 @dataclass(frozen=True)
 class PhotoLoss:
-    """An aligned photo and how a rendering of its view is compared with it.
+    """An aligned photo, from where it was taken, and how a rendering of that view is compared with it.
 
     target: [1, 3, S, S] in -1..1.  mask: [1, 1, S, S] in 0..1, or None to compare every pixel.
     perceptual: the image distance.  mask_weight: weight of the squared difference between the silhouettes.
-    render, superresolution: how the view is rendered.
+    settings, superresolution: how the view is rendered.
+    camera: the photo's one camera.  pose: [1, 6] the person's body pose in it, or None for the canonical one.
     """
 
     target: Tensor
@@ -29,10 +33,12 @@ class PhotoLoss:
     mask_weight: float
     settings: RenderSettings
     superresolution: bool
+    camera: Cameras
+    pose: Tensor | None = None
 
-    def render(self, portrait: Portrait, camera: Cameras) -> Rendering:
-        """The portrait as the photo's camera sees it."""
-        return (render_super if self.superresolution else render)(portrait, camera, self.settings)
+    def render(self, portrait: Portrait) -> Rendering:
+        """The portrait in the photo's pose as the photo's camera sees it."""
+        return (render_super if self.superresolution else render)(in_pose(portrait, self.pose), self.camera, self.settings)
 
     def __call__(self, rendering: Rendering) -> Tensor:
         """Scalar distance of a rendering of one view from the photo."""
@@ -43,6 +49,37 @@ class PhotoLoss:
         person = torch.lerp(target, rendering.rgb, mask)  # outside the mask the photo itself: no difference
         silhouette = (rendering.mask - _resized(self.mask, rendering.mask)).square().mean()
         return self.perceptual(person, target) + self.mask_weight * silhouette
+
+
+def compare(portrait: Portrait, photos: Sequence[PhotoLoss]) -> tuple[Tensor, list[Rendering]]:
+    """Mean distance of a portrait from photos of one person, and what was compared with each of them."""
+    renderings = [photo.render(portrait) for photo in photos]
+    distances = [photo(rendering) for photo, rendering in zip(photos, renderings, strict=True)]
+    return torch.stack(distances).mean(), renderings
+
+
+def in_chunks(photos: Sequence[PhotoLoss], rays: int) -> list[PhotoLoss]:
+    """The same comparisons from at most so many rays at once."""
+    return [replace(photo, settings=replace(photo.settings, rays_per_chunk=rays)) for photo in photos]
+
+
+class Look(NamedTuple):
+    """One step's comparison, free of any graph: the loss, its gradients, and what was seen [B, H, W, 3] in 0..1."""
+
+    loss: float
+    gradients: tuple[Tensor, ...]
+    pictures: Tensor
+
+    @staticmethod
+    def at(loss: Tensor, renderings: Sequence[Rendering], adam: FiniteAdam) -> Look:
+        """The look of a scalar loss at renderings of one view each, for the leaves of ``adam``."""
+        gradients = adam.gradients(loss)
+        return Look(float(loss.detach()), gradients, torch.cat([rendering.image().detach() for rendering in renderings]))
+
+
+def in_pose(portrait: Portrait, pose: Tensor | None) -> Portrait:
+    """The portrait with its body, if it has one, in ``pose`` [1, 6] or None."""
+    return portrait if portrait.body is None else replace(portrait, body=portrait.body.posed(pose))
 
 
 def _resized(image: Tensor, like: Tensor) -> Tensor:

@@ -5,13 +5,13 @@ Differs from the paper: angles are limited, since the training pictures show peo
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import torch
 
 from ..body.warp import Body
-from ..errors import Portrait3DError, SettingsError
+from ..checks import check_finite_fields
+from ..errors import Portrait3DError
 from ..portrait import Portrait
 
 STAGE = "pose"
@@ -30,8 +30,7 @@ class PoseSettings:
     head_deg: Angles = (0.0, 0.0, 0.0)
 
     def __post_init__(self) -> None:
-        if not all(map(math.isfinite, (*self.neck_deg, *self.head_deg))):
-            raise SettingsError(f"neck {self.neck_deg}, head {self.head_deg}", expected="finite angles in degrees")
+        check_finite_fields(self)
 
     def clamped(self) -> PoseSettings:
         """The same within :data:`LIMITS_DEG`."""

@@ -1,0 +1,109 @@
+"""Hints: pictures of a shape, as public ControlNets expect them, drawn from renders (docs/method.md, "Hints").
+
+All hints are [B, 3, H, W] in 0..1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..cameras import Cameras
+from ..rendering.render import Rendering
+
+HintName = Literal["none", "depth", "normal", "mask", "edges"]
+
+FARTHEST = 0.25
+"""Depth hint of the head's farthest point; what is empty has 0."""
+EDGE_SLOPES = (4.0, 8.0)
+"""Changes per picture side at which a line begins to show, and at which it is white."""
+
+
+@dataclass(frozen=True)
+class Relief:
+    """What hints are drawn from: B views of one shape.
+
+    rgb: [B, 3, H, W] -1..1.  mask: [B, 1, H, W] opacity 0..1.  depth: [B, 1, H, W] metres along the ray.
+    normal: [B, 3, H, W] world-space unit vectors; only the normal hint needs them.  cameras: the B cameras.
+    """
+
+    rgb: Tensor
+    mask: Tensor
+    depth: Tensor
+    normal: Tensor | None
+    cameras: Cameras
+
+    @staticmethod
+    def of(rendering: Rendering, cameras: Cameras) -> Relief:
+        """The relief that a rendering from these cameras shows."""
+        return Relief(rendering.rgb, rendering.mask.clamp(0, 1), rendering.depth, rendering.normal, cameras)
+
+
+@torch.no_grad()
+def hint_images(name: HintName, relief: Relief) -> Tensor | None:
+    """The named hints [B, 3, H, W] of a relief, or None for "none"."""
+    return None if name == "none" else HINTS[name](relief).expand(-1, 3, -1, -1)
+
+
+def depth_hint(relief: Relief) -> Tensor:
+    """[B, 1, H, W]: nearest point of each view white, farthest :data:`FARTHEST`, empty black (like MiDaS)."""
+    seen = relief.mask > 0.5
+    near = relief.depth.where(seen, torch.inf).amin(dim=(1, 2, 3), keepdim=True)
+    far = relief.depth.where(seen, -torch.inf).amax(dim=(1, 2, 3), keepdim=True)
+    nearness = ((far - relief.depth) / (far - near).clamp(min=1e-6)).clamp(0, 1)
+    return relief.mask * (FARTHEST + (1 - FARTHEST) * nearness)
+
+
+def normal_hint(relief: Relief) -> Tensor:
+    """[B, 3, H, W]: where surfaces face as seen by the camera: red left, green up, blue towards the viewer (like BAE).
+
+    0 is -1 and 1 is +1 of each direction. Empty pixels face the viewer: (0.5, 0.5, 1).
+    """
+    assert relief.normal is not None, "the normal hint is drawn from renders with normals"
+    axes = relief.cameras.cam2world[:, :3, :3].to(relief.normal)  # columns: right, down, away from the viewer
+    picture = (1 - torch.einsum("bxa,bxhw->bahw", axes, relief.normal)) / 2
+    flat = picture.new_tensor([0.5, 0.5, 1.0])[:, None, None]
+    return flat + relief.mask * (picture - flat)
+
+
+def mask_hint(relief: Relief) -> Tensor:
+    """[B, 1, H, W]: the head white on black."""
+    return relief.mask
+
+
+def edges_hint(relief: Relief) -> Tensor:
+    """[B, 1, H, W]: thin white lines on black where colour or depth change quickly, the outline included."""
+    colours = (relief.rgb.clamp(-1, 1) + 1) / 2 * relief.mask
+    return thinned(*slopes(torch.cat([colours, depth_hint(relief)], dim=1)))
+
+
+HINTS: Mapping[HintName, Callable[[Relief], Tensor]] = {
+    "depth": depth_hint,
+    "normal": normal_hint,
+    "mask": mask_hint,
+    "edges": edges_hint,
+}
+
+
+def slopes(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Change per picture side to the right and downwards [B, 1, H, W], of the steepest channel of images [B, C, H, W]."""
+    sobel = images.new_tensor([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]]) / 8 * images.shape[-1]
+    padded = F.pad(images, (1, 1, 1, 1), mode="replicate").flatten(0, 1)[:, None]
+    both = F.conv2d(padded, torch.stack([sobel, sobel.T])[:, None]).unflatten(0, images.shape[:2])
+    steepest = both.square().sum(dim=2, keepdim=True).argmax(dim=1, keepdim=True)
+    right, down = both.gather(1, steepest.expand(-1, -1, 2, -1, -1)).unbind(dim=2)
+    return right, down
+
+
+def thinned(right: Tensor, down: Tensor) -> Tensor:
+    """Lines [B, 1, H, W] in 0..1 along the ridges of the slope (right, down): one or two pixels wide at any resolution."""
+    steepness = torch.hypot(right, down)
+    across, along = (F.max_pool2d(steepness, size, 1, pad) for size, pad in (((1, 3), (0, 1)), ((3, 1), (1, 0))))
+    ridge = steepness >= torch.where(right.abs() > down.abs(), across, along)
+    low, high = EDGE_SLOPES
+    return ridge * ((steepness - low) / (high - low)).clamp(0, 1)

@@ -1,0 +1,135 @@
+"""Voxels: a portrait baked once into a cube of density and colour, so that many small pictures of it are cheap.
+
+A picture from voxels costs the same whatever generator made the portrait and however it is posed. It is meant for
+previews: what is smaller than a voxel is blurred. Axes and units are those of the world (``cameras.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..cameras import Cameras
+from .field import sample_field
+from .rays import camera_rays
+from .trigrid import merge_levels
+
+if TYPE_CHECKING:
+    from ..portrait import Portrait
+
+COARSE_SAMPLES, FINE_SAMPLES = 40, 48
+"""Points per ray that look for the head, and points between the first and the last place where something was found."""
+NOTHING = 0.003
+"""Optical depths below this are not seen."""
+
+
+@dataclass(frozen=True)
+class Voxels:
+    """A cube of V^3 cells, indexed (z, y, x), with cell centres at half-integers.
+
+    density: [1, 1, V, V, V] per metre, at least 0.  colour: [1, 3, V, V, V] sRGB, about 0..1.
+    around:  [1, 1, V/2, V/2, V/2] the largest density within two cells, so that a coarse look misses nothing thin.
+    centre:  (x, y, z) and side: metres.
+    """
+
+    density: Tensor
+    colour: Tensor
+    around: Tensor
+    centre: tuple[float, float, float]
+    side: float
+
+    def at(self, cube: Tensor, points: Tensor) -> Tensor:
+        """One of the cubes [1, C, ...] at world ``points`` [..., 3] -> [C, ...]; 0 outside."""
+        position = (points - torch.tensor(self.centre).to(points)) * (2 / self.side)
+        found = F.grid_sample(cube, position.reshape(1, 1, 1, -1, 3), align_corners=False)
+        return found.reshape(cube.shape[1], *points.shape[:-1])
+
+
+def ignore_slab() -> None:
+    """The callback of a caller who does not want to hear about slabs."""
+
+
+@torch.no_grad()
+def bake(portrait: Portrait, resolution: int, on_slab: Callable[[], None] = ignore_slab) -> Voxels:
+    """One portrait in its pose as ``resolution``^3 voxels (even) around the point that all cameras look at.
+
+    The cube is as wide as the portrait's crop. ``on_slab`` is called ``resolution`` times and may raise to cancel.
+    """
+    portrait = portrait.to(torch.promote_types(portrait.to_rgb.weight.dtype, torch.float32))
+    portrait = replace(portrait, trigrid=merge_levels(portrait.trigrid))
+    warp = None if portrait.body is None else portrait.body.to_canonical(0)
+    crop, centre = portrait.scene.crop, portrait.scene.pivot
+    axis = ((torch.arange(resolution, device=portrait.device) + 0.5) / resolution * 2 - 1) * crop
+    rows, columns = torch.meshgrid(axis, axis, indexing="ij")
+    slabs = []
+    for z in axis:
+        points = torch.stack([columns, rows, z.expand_as(rows)], dim=-1) + torch.tensor(centre).to(axis)
+        canonical = points if warp is None else warp(points)
+        sigma, rgb = sample_field(portrait, canonical.reshape(1, -1, 3))
+        inside = (canonical[..., 0].abs() <= crop) & (canonical[..., 2].abs() <= crop)
+        density = F.softplus(sigma[0, :, 0] - 1).reshape(inside.shape) * inside
+        slabs.append(torch.cat([density[None], (rgb[0].mT.unflatten(1, inside.shape) + 1) / 2]))
+        on_slab()
+    density, colour = torch.stack(slabs, dim=1)[None].split([1, 3], dim=1)
+    around = F.max_pool3d(density, 6, stride=2, padding=2)
+    return Voxels(density.contiguous(), colour.contiguous(), around, centre, 2 * crop)
+
+
+@torch.no_grad()
+def view(voxels: Voxels, camera: Cameras, resolution: int) -> Tensor:
+    """The picture one camera outside the cube takes: [H, W, 4] sRGB and opacity, 0..1, H = W = ``resolution`` (even).
+
+    The background is transparent; colours are not multiplied by the opacity.
+    """
+    camera = camera.to(voxels.density.device)
+    first, last = _extent(voxels, camera, resolution)
+    hit = (first < last).nonzero()[:, 0]
+    first, last = first[hit, None], last[hit, None]
+    origins, directions = (rays[0, hit] for rays in camera_rays(camera, resolution))
+    depths = first + (last - first) * torch.linspace(0, 1, FINE_SAMPLES).to(first)
+    points = _along(origins, directions, depths)
+    weights = _interval_weights(voxels.at(voxels.density, points)[0], depths)
+    ray, sample = (weights > NOTHING).nonzero(as_tuple=True)
+    weight = weights[ray, sample, None]
+    middle = (points[ray, sample] + points[ray, sample + 1]) / 2
+    seen = torch.cat([voxels.at(voxels.colour, middle).mT * weight, weight], dim=1)
+    colour, opacity = seen.new_zeros(len(hit), 4).index_add_(0, ray, seen).split([3, 1], dim=1)
+    picture = seen.new_zeros(resolution**2, 4)
+    picture[hit] = torch.cat([colour / opacity.clamp_min(NOTHING), opacity], dim=1).clamp(0, 1)
+    return picture.unflatten(0, (resolution, resolution))
+
+
+def _extent(voxels: Voxels, camera: Cameras, resolution: int) -> tuple[Tensor, Tensor]:
+    """Distances [R] between which the rays of all pixels may meet something; equal ones where there is nothing.
+
+    One ray looks for four pixels; neither its neighbours' offset nor half a step of it is wider than what ``around`` adds.
+    """
+    origins, directions = (rays[0] for rays in camera_rays(camera, resolution // 2))
+    distance = float((camera.positions[0].cpu() - torch.tensor(voxels.centre)).norm())
+    reach = voxels.side / 2 * 3**0.5
+    depths = torch.linspace(distance - reach, distance + reach, COARSE_SAMPLES).to(origins)
+    step = 2 * reach / (COARSE_SAMPLES - 1)
+    density = voxels.at(voxels.around, _along(origins, directions, depths.expand(len(origins), -1)))[0]
+    found = (density * step > NOTHING).float()
+    first = depths[found.argmax(dim=1)] - step / 2
+    last = depths[COARSE_SAMPLES - 1 - found.flip(1).argmax(dim=1)] + step / 2
+    extent = torch.stack([first, torch.where(found.any(dim=1), last, first)]).unflatten(1, (resolution // 2, -1))
+    first, last = extent.repeat_interleave(2, 1).repeat_interleave(2, 2).flatten(1)
+    return first, last
+
+
+def _along(origins: Tensor, directions: Tensor, depths: Tensor) -> Tensor:
+    """World points [R, S, 3] at ``depths`` [R, S] of rays [R, 3]."""
+    return origins[:, None] + depths[..., None] * directions[:, None]
+
+
+def _interval_weights(density: Tensor, depths: Tensor) -> Tensor:
+    """Weights [R, S-1] in the pixel of the intervals between samples of ``density`` [R, S] at ``depths`` [R, S]."""
+    optical_depth = (density[:, 1:] + density[:, :-1]) / 2 * depths.diff(dim=1)
+    before = F.pad(optical_depth.cumsum(dim=1)[:, :-1], (1, 0))
+    return (1 - torch.exp(-optical_depth)) * torch.exp(-before)

@@ -1,0 +1,72 @@
+"""Turntable: one sheet of small pictures from all around, for turning a portrait with the mouse.
+
+The portrait is baked into voxels first (:mod:`portrait3d_core.rendering.voxels`), so that a sheet takes seconds on a
+processor whatever the generator (docs/method.md, section "Turning preview").
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..cameras import turntable
+from ..errors import SettingsError
+from ..media import contact_sheet
+from ..portrait import Portrait
+from ..progress import OnStep, StepInfo, ignore_step
+from ..rendering.voxels import bake, view
+
+STAGE = "turntable"
+
+
+@dataclass(frozen=True)
+class TurntableSettings:
+    """What is on a sheet.
+
+    yaws:        columns, evenly around the head; the first is the front, the next is seen from further towards +x.
+    pitches_deg: rows, heights of the camera in degrees above eye level.
+    resolution:  side of a picture in pixels, even.
+    voxels:      cells along a side of the cube the portrait is baked into, even.
+    """
+
+    yaws: int = 24
+    pitches_deg: tuple[float, ...] = (25.0, 0.0, -25.0)
+    resolution: int = 128
+    voxels: int = 112
+
+    def __post_init__(self) -> None:
+        if self.yaws < 1 or not self.pitches_deg:
+            raise SettingsError(f"{self.yaws} yaws, pitches {self.pitches_deg}", expected="at least one of each")
+        if min(self.resolution, self.voxels) < 2 or self.resolution % 2 or self.voxels % 2:
+            raise SettingsError(f"resolution {self.resolution}, voxels {self.voxels}", expected="even numbers, at least 2")
+
+
+def turntable_sheet(
+    portrait: Portrait, settings: TurntableSettings = TurntableSettings(), on_step: OnStep = ignore_step
+) -> Tensor:
+    """The sheet [rows * resolution, yaws * resolution, 4] on the CPU: sRGB and opacity, 0..1.
+
+    ``on_step`` hears of every slab of voxels and of every picture, so it can cancel soon.
+
+    Raises:
+        SettingsError: the portrait holds several identities.
+    """
+    if len(portrait) != 1:
+        raise SettingsError(f"There are {len(portrait)} portraits", expected="one")
+    rows = [turntable(settings.yaws, pitch, portrait.scene.focal) for pitch in settings.pitches_deg]
+    total, step = settings.voxels + settings.yaws * len(rows), 0
+
+    def announce() -> None:
+        nonlocal step
+        step += 1
+        on_step(StepInfo(STAGE, step, total))
+
+    voxels = bake(portrait, settings.voxels, announce)
+    pictures = []
+    for cameras in rows:
+        for index in range(settings.yaws):
+            pictures.append(view(voxels, cameras[index], settings.resolution).cpu())
+            announce()
+    return contact_sheet(torch.stack(pictures), columns=settings.yaws)
