@@ -26,16 +26,20 @@ NODES = {
     "load_latent": "Portrait3DLoadLatent",
     "view_prompts": "Portrait3DViewPrompts",
     "pose_portrait": "Portrait3DPosePortrait",
+    "render_views": "Portrait3DRenderViews",
+    "seeds": "Portrait3DSeeds",
 }
 """Module of this package: node class in it. The class name is also the node id that saved workflows hold."""
 
 
 def load_nodes() -> list[type]:
-    """Every node class that can be imported; a module that cannot is reported once and left out."""
+    """Every node class that can be imported and described; one that cannot is reported once and left out."""
     found = []
     for module, name in NODES.items():
         try:
-            found.append(getattr(import_module(f".{module}", __package__), name))
+            node = getattr(import_module(f".{module}", __package__), name)
+            node.define_schema()  # ComfyUI gives up the rest of a pack at the first node that cannot describe itself
+            found.append(node)
         except Exception as error:  # one broken module must not take the other nodes with it
             logging.warning("ComfyUI-Portrait3D: node %s is not available: %s: %s", name, type(error).__name__, error)
     return found

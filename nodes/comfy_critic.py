@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -21,14 +21,13 @@ from torch import Tensor, nn
 from ..portrait3d_core.errors import GuidanceError
 from ..portrait3d_core.guidance.critic import Prediction
 from ..portrait3d_core.guidance.prompts import DEFAULT_VIEW_WORDS, ViewWords, hard_view_weights
+from ..portrait3d_core.guidance.sampling import resize_images
 from ..portrait3d_core.guidance.schedules import flow_signal_noise, table_index
-from .critic_checks import check_usable, native_resolution
-from .memory import autograd
+from .control import Conditioning, ViewControl, private_controls
+from .critic_checks import check_takes_control, check_usable, native_resolution
+from .memory import autograd, leave_room
 
 Result = TypeVar("Result")
-Conditioning = list
-"""ComfyUI's CONDITIONING value."""
-
 EXTRA_MODELS_KEY = "portrait3d"
 
 
@@ -37,12 +36,14 @@ class ConditioningPrompt:
     """The critic's prompt: names of the session's conditionings to use.
 
     ``side`` and ``back`` serve the views from there; None means the same as the side before (front, side, back).
+    ``hints``: what the session's ControlNet is shown, [B, 3, H, W] in 0..1 for the B views of a prediction, or None.
     """
 
     positive: str = "positive"
     negative: str = "negative"
     side: str | None = None
     back: str | None = None
+    hints: Tensor | None = None
 
     def of_views(self, yaw_deg: Tensor) -> list[str]:
         """Name of the positive conditioning of each view, yaw_deg [B]."""
@@ -90,13 +91,13 @@ class PromptGuider(CFGGuider):
 class ComfyCritic:
     """The :class:`~portrait3d_core.guidance.critic.Critic` of one running session."""
 
-    def __init__(self, guider: PromptGuider, vae: Any, sampler_args: Mapping[str, Any]) -> None:
-        self._guider, self._model = guider, guider.inner_model
+    def __init__(
+        self, guider: PromptGuider, vae: Any, sampler_args: Mapping[str, Any], control: ViewControl | None = None
+    ) -> None:
+        self._guider, self._model, self._control = guider, guider.inner_model, control
         self._vae, self._encoder = vae, _encoder_for_gradients(vae)
         self._seed = sampler_args["seed"]
-        options = sampler_args["model_options"]
-        hooks = [self._observe, *options.get("sampler_post_cfg_function", [])]
-        self._options = {**options, "sampler_post_cfg_function": hooks, "disable_cfg1_optimization": True}
+        self._model_options = sampler_args["model_options"]
         self._conditional = self._unconditional = torch.empty(0)
 
     @property
@@ -116,6 +117,15 @@ class ComfyCritic:
         raise GuidanceError(
             "The ComfyUI critic cannot encode text", fix="connect conditioning, for example from 'CLIP Text Encode'"
         )
+
+    def with_hints(self, prompt: ConditioningPrompt, hints: Tensor) -> ConditioningPrompt:
+        """``prompt`` for views of which hints [B, 3, H, W] in 0..1 are shown to the session's ControlNet.
+
+        Raises GuidanceError when the session has none.
+        """
+        if self._control is None:
+            raise GuidanceError("There are hints, but no ControlNet", fix="connect one to control_net")
+        return replace(prompt, hints=resize_images(hints.to(self.device), self.native_resolution))
 
     def encode(self, images: Tensor) -> Tensor:
         """images [B, 3, H, W] in -1..1 -> latents [B, C, h, w] in the model's scale; differentiable."""
@@ -150,12 +160,20 @@ class ComfyCritic:
         for name in dict.fromkeys(names):
             views = [index for index, other in enumerate(names) if other == name]
             with torch.inference_mode():
+                if self._control is not None and prompt.hints is not None:
+                    self._control.show(prompt.hints[views])
                 self._guider.select(name, prompt.negative, guidance_scale)
                 levels = torch.full((len(views),), level, device=shown.device)
                 guided = self._guider(shown[views], levels, model_options=self._options, seed=self._seed)
             for whole, part in zip(found, (self._conditional, self._unconditional, guided), strict=True):
                 whole[views] = part.float()
         return Prediction(*found)
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        """The run's options with this critic looking on. Not kept: a critic that refers to itself outlives the run."""
+        hooks = [self._observe, *self._model_options.get("sampler_post_cfg_function", [])]
+        return {**self._model_options, "sampler_post_cfg_function": hooks, "disable_cfg1_optimization": True}
 
     @property
     def _is_flow(self) -> bool:
@@ -175,8 +193,8 @@ class ComfyCritic:
 class StageSampler(Sampler, Generic[Result]):
     """Runs a stage where ComfyUI would run a sampling loop."""
 
-    def __init__(self, stage: Callable[[ComfyCritic], Result], vae: Any) -> None:
-        self._stage, self._vae = stage, vae
+    def __init__(self, stage: Callable[[ComfyCritic], Result], vae: Any, control: ViewControl | None) -> None:
+        self._stage, self._vae, self._control = stage, vae, control
         self.result: Result
 
     def sample(
@@ -184,7 +202,7 @@ class StageSampler(Sampler, Generic[Result]):
     ) -> Tensor:
         """ComfyUI's entry point. The returned latents mean nothing; the result is in :attr:`result`."""
         with autograd():
-            self.result = self._stage(ComfyCritic(model_wrap, self._vae, extra_args))
+            self.result = self._stage(ComfyCritic(model_wrap, self._vae, extra_args, self._control))
         return torch.zeros_like(noise)
 
 
@@ -196,23 +214,31 @@ def run_with_critic(
     *,
     views: int,
     seed: int,
+    control: ViewControl | None = None,
+    memory_bytes: int = 0,
 ) -> Result:
     """Call ``stage`` with a critic made of ComfyUI's MODEL and VAE, with autograd on; return what it returns.
 
     conditionings: by the names that :class:`ConditioningPrompt` refers to; "positive" and "negative" must be there.
     views: images per prediction, for ComfyUI's estimate of the memory to keep free.
+    control: acts on every prediction beside the ControlNets that the conditionings have; its hints come with the prompts.
+    memory_bytes: what the stage itself needs on the compute device.
 
     Raises:
         GuidanceError: model and VAE cannot be used together or for images.
     """
     check_usable(model, vae)
+    if control is not None:
+        check_takes_control(model)
     resident = model.clone()
     resident.set_additional_models(EXTRA_MODELS_KEY, [vae.patcher])
+    leave_room(resident, memory_bytes)
     guider = PromptGuider(resident)
-    guider.inner_set_conds(dict(conditionings))
+    texts = private_controls(conditionings)
+    guider.inner_set_conds(texts if control is None else control.attach(texts, vae))
     side = native_resolution(model.model.model_config) // vae.spacial_compression_encode()
     blank = torch.zeros(views, vae.latent_channels, side, side)
-    sampler = StageSampler(stage, vae)
+    sampler = StageSampler(stage, vae, control)
     guider.sample(blank, blank, sampler, torch.ones(2), disable_pbar=True, seed=seed)
     return sampler.result
 

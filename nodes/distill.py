@@ -7,16 +7,22 @@ from typing import Any, get_args
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
+from ..portrait3d_core.estimate import estimate_distill
 from ..portrait3d_core.guidance.losses import LossName
 from ..portrait3d_core.portrait import Portrait
 from ..portrait3d_core.stages.distill import DistillSettings, distill
 from .comfy_critic import SOURCE_PROMPT, ComfyCritic, Conditioning, connected, run_with_critic, target_prompt
+from .control import ViewControl
+from .critic_checks import native_resolution
+from .long_run import long_run, resume_input, session_keeper
 from .memory import on_device, to_wire
-from .progress import report_progress
+from .schema import schema
 from .sockets import CATEGORY, PortraitSocket
 from .widgets import (
     FROM_PROFILE,
     PROFILE_CHOICE,
+    control_inputs,
+    guidance_inputs,
     overridden,
     preview_input,
     profile_input,
@@ -24,6 +30,7 @@ from .widgets import (
     seed_input,
     side_inputs,
     steps_input,
+    taken_control,
 )
 
 
@@ -32,20 +39,19 @@ class Portrait3DDistill(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="Portrait3DDistill",
             display_name="SDS Distill",
             category=CATEGORY,
+            search_aliases=["text to 3D", "score distillation", "SDS", "DreamFusion", "prompt to 3D head"],
             description=(
                 "Changes a portrait until the diffusion model sees the text in it from every side (score distillation). Made "
                 "for Stable Diffusion, SDXL, SD3 and Flux models; LoRAs and ControlNets apply as in KSampler."
             ),
             inputs=[
-                PortraitSocket.Input("portrait", tooltip="The portrait to start from; it is not changed itself."),
-                io.Model.Input("model", tooltip="Diffusion model that judges the views."),
-                io.Vae.Input("vae", tooltip="The VAE that belongs to the model."),
-                io.Conditioning.Input("positive", tooltip="Describes the wanted head."),
-                io.Conditioning.Input("negative", tooltip="Describes what to avoid; an empty text is fine."),
+                *guidance_inputs(
+                    "The portrait to start from; it is not changed itself.", "Diffusion model that judges the views."
+                ),
                 profile_input(),
                 steps_input("steps", "Length of the optimisation"),
                 io.Float.Input(
@@ -70,8 +76,11 @@ class Portrait3DDistill(io.ComfyNode):
                     "source", optional=True, tooltip="Describes the portrait as it is now; helps the loss reference_delta."
                 ),
                 *side_inputs(),
+                *control_inputs(),
+                resume_input(),
             ],
             outputs=[PortraitSocket.Output(display_name="portrait", tooltip="The changed portrait.")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -87,22 +96,33 @@ class Portrait3DDistill(io.ComfyNode):
         source: Conditioning | None = None,
         side: Conditioning | None = None,
         back: Conditioning | None = None,
+        resume: bool = True,
         **widgets,
     ) -> io.NodeOutput:
-        settings = distill_settings(profile_named(profile).distill, **widgets)
+        control = taken_control(widgets)
+        settings = distill_settings(profile_named(profile).distill, control, **widgets)
         texts = connected(positive=positive, negative=negative, source=source, side=side, back=back)
         prompt = target_prompt(texts)
         source_prompt = None if source is None else SOURCE_PROMPT
 
+        needed = estimate_distill(portrait, settings, native_resolution(model.model.model_config))
+        keep = session_keeper(resume, model, vae, texts, control)
+
         def stage(critic: ComfyCritic) -> Portrait:
-            start, show = on_device(portrait), report_progress()
-            return distill(start, critic, prompt, settings, source_prompt=source_prompt, seed=seed, on_step=show)
+            with long_run(cls.hidden.unique_id, keep, needed) as run:
+                return distill(
+                    on_device(portrait), critic, prompt, settings,
+                    source_prompt=source_prompt, seed=seed, on_step=run.on_step, keep=run.keep,
+                )  # fmt: skip
 
-        views = settings.views.per_step
-        return io.NodeOutput(to_wire(run_with_critic(model, vae, texts, stage, views=views, seed=seed)))
+        session = {"views": settings.views.per_step, "seed": seed, "control": control, "memory_bytes": needed.memory_bytes}
+        return io.NodeOutput(to_wire(run_with_critic(model, vae, texts, stage, **session)))
 
 
-def distill_settings(base: DistillSettings, steps: int, cfg: float, loss: str, preview_every: int) -> DistillSettings:
+def distill_settings(
+    base: DistillSettings, control: ViewControl | None, steps: int, cfg: float, loss: str, preview_every: int
+) -> DistillSettings:
     """The profile's settings with the node's widgets applied."""
     scale = FROM_PROFILE if cfg < 0 else (cfg, cfg)
-    return overridden(base, steps=steps, guidance_scale=scale, loss=loss, preview_every=preview_every)
+    hint = "none" if control is None else control.hint
+    return overridden(base, steps=steps, guidance_scale=scale, loss=loss, preview_every=preview_every, hint=hint)

@@ -8,10 +8,12 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..portrait3d_core.cameras import Cameras
+from ..portrait3d_core.estimate import estimate_fit
 from ..portrait3d_core.portrait import Portrait
 from ..portrait3d_core.stages.refine import fit_views
+from .long_run import long_run, resume_input, run_keeper
 from .memory import autograd, on_device, to_wire
-from .progress import report_progress
+from .schema import schema
 from .sockets import CATEGORY, CamerasSocket, PortraitSocket
 from .widgets import overridden, preview_input, profile_input, refine_settings, seed_input, steps_input
 
@@ -21,23 +23,29 @@ class Portrait3DFitViews(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="Portrait3DFitViews",
             display_name="Fit Views",
             category=CATEGORY,
+            search_aliases=["multi-view to 3D", "images to 3D", "view reconstruction", "fit 3D to images"],
             description=(
-                "Changes a portrait until it looks like the given views. Take views and cameras from Render Orbit "
-                "(path refinement), edit the views with any image nodes, and connect them here in the same order and size."
+                "Changes a portrait until it looks like the given views. Take views and cameras from Render Views, "
+                "edit the views with any image nodes, and connect them here in the same order and size."
             ),
             inputs=[
                 PortraitSocket.Input("portrait", tooltip="The portrait the views show; not changed itself."),
                 io.Image.Input("images", tooltip="The edited views: square, one per camera, in the same order."),
-                CamerasSocket.Input("cameras", tooltip="The cameras output of the Render Orbit that made the views."),
+                CamerasSocket.Input("cameras", tooltip="The cameras output of the node that made the views."),
                 profile_input(),
                 steps_input("passes", "How often every view is visited"),
                 seed_input(),
                 preview_input(),
+                io.Mask.Input(
+                    "masks", optional=True, tooltip="How much each pixel of the views counts: black parts are left as they are."
+                ),
+                resume_input(),
             ],
+            hidden=[io.Hidden.unique_id],
             outputs=[PortraitSocket.Output(display_name="portrait", tooltip="The fitted portrait.")],
         )
 
@@ -51,11 +59,18 @@ class Portrait3DFitViews(io.ComfyNode):
         passes: int,
         seed: int,
         preview_every: int,
+        masks: Tensor | None = None,
+        resume: bool = True,
     ) -> io.NodeOutput:
         base, side = refine_settings(profile), images.shape[1]
         settings = overridden(base, passes=passes, preview_every=preview_every)
         settings = replace(settings, resolution=side, crop=min(base.crop, side))
         with autograd():
             start, views, cameras = on_device(portrait), images[..., :3].clone(), cameras.to("cpu", copy=True)
-            fitted = fit_views(start, views, cameras, settings, seed=seed, on_step=report_progress())
+            counts = None if masks is None else masks.clone()
+            needed = estimate_fit(portrait, settings, len(views))
+            with long_run(cls.hidden.unique_id, run_keeper(resume), needed) as run:
+                fitted = fit_views(
+                    start, views, cameras, settings, masks=counts, seed=seed, on_step=run.on_step, keep=run.keep
+                )  # fmt: skip
         return io.NodeOutput(to_wire(fitted))

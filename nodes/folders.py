@@ -6,6 +6,7 @@ Models lie in ``models/portrait3d`` (also through extra_model_paths.yaml, key ``
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,8 @@ EXTENSION = ".safetensors"
 GENERATOR_EXTENSIONS = (EXTENSION, ".pkl")
 PORTRAIT_EXTENSIONS = (EXTENSION, ".pkl", ".pth", ".pt")
 DECODER_EXTENSION = ".ckpt"
+DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{port}{number}" for port in ("COM", "LPT") for number in range(10))}
+"""Names that Windows never takes for files, with any extension."""
 
 
 def register_model_folder() -> None:
@@ -82,9 +85,13 @@ def latent_path(name: str) -> Path:
 
 
 def _saved_files(subfolder: str) -> list[str]:
-    """Names, relative to ``subfolder`` of the output folder and with forward slashes, of the files saved there."""
+    """Names, relative to ``subfolder`` of the output folder and with forward slashes, of the files saved there.
+
+    Links that lead out of the folder are left out.
+    """
     folder = Path(folder_paths.get_output_directory()) / subfolder
-    return sorted(file.relative_to(folder).as_posix() for file in folder.rglob(f"*{EXTENSION}")) if folder.is_dir() else []
+    found = folder.rglob(f"*{EXTENSION}") if folder.is_dir() else []
+    return sorted(file.relative_to(folder).as_posix() for file in found if file.resolve().is_relative_to(folder.resolve()))
 
 
 def decoder_path() -> Path | None:
@@ -108,6 +115,21 @@ def file_fingerprint(path: Path) -> tuple[str, int, int]:
     return str(path), stat.st_mtime_ns, stat.st_size
 
 
+def _check_prefix(prefix: str, root: Path) -> None:
+    """Raise ValueError unless ``prefix`` stays below ``root``, before ComfyUI makes folders for it.
+
+    The names that Windows takes for others (devices, ".. ", "x.") are refused everywhere, so that workflows can be shared.
+    """
+    if not prefix.isprintable():
+        raise ValueError("it holds characters that cannot be seen")
+    for folder in re.split(r"[/\\]", prefix)[:-1]:
+        device = folder.split(".")[0].strip().upper() in DEVICES
+        if device or (folder != "." and folder[-1:] in (" ", ".")):
+            raise ValueError(f"{folder!r} is no name for a folder")
+    if not (root / prefix).resolve().is_relative_to(root):
+        raise ValueError("it leads out of the output folder")
+
+
 @dataclass(frozen=True)
 class OutputFile:
     """A free file name below ComfyUI's output folder. ``relative`` has forward slashes, as Preview 3D wants it."""
@@ -124,6 +146,7 @@ def new_output_file(prefix: str, extension: str) -> OutputFile:
     """
     root = Path(folder_paths.get_output_directory()).resolve()
     try:
+        _check_prefix(prefix, root)
         folder, name, counter, _, _ = folder_paths.get_save_image_path(prefix, str(root))
         path = (Path(folder) / f"{name}_{counter:05}_{extension}").resolve()
         return OutputFile(path, path.relative_to(root).as_posix())

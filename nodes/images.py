@@ -17,27 +17,21 @@ def to_pil(image: Tensor) -> Image.Image:
     return Image.fromarray(image.detach().clamp(0, 1).mul(255).round().byte().cpu().numpy())
 
 
-def single_image(images: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """The one image of an IMAGE batch [1, H, W, 3|4] and of its optional MASK [1, H, W], as copies free for autograd.
+def images_and_masks(images: Tensor, masks: Tensor | None) -> list[tuple[Tensor, Tensor | None]]:
+    """The images of an IMAGE batch [B, H, W, 3|4], each with its own of a MASK batch [B, H, W], as copies free for autograd.
 
     Raises:
-        ImageError: the batch holds several images, or the mask has another size than the image.
+        ImageError: there are more or fewer masks than images, or they have another size.
     """
-    if images.shape[0] != 1:
+    if masks is None:
+        return [(image.clone(), None) for image in images]
+    if masks.shape != images.shape[:3]:
         raise ImageError(
-            f"Got a batch of {images.shape[0]} images",
-            expected="one image of one person",
-            fix="pick one image of the batch with the node 'ImageFromBatch'",
+            f"The mask has shape {list(masks.shape)}, the image {list(images.shape)}",
+            expected="one mask of the same height and width for every image",
+            fix="use the masks that belong to these images, or leave the mask input open",
         )
-    if mask is None:
-        return images[0].clone(), None
-    if mask.shape[0] != 1 or mask.shape[-2:] != images.shape[1:3]:
-        raise ImageError(
-            f"The mask has shape {list(mask.shape)}, the image {list(images.shape)}",
-            expected="one mask of the same height and width as the image",
-            fix="use the mask that belongs to this image, or leave the mask input open",
-        )
-    return images[0].clone(), mask[0].clone()
+    return [(image.clone(), mask.clone()) for image, mask in zip(images, masks, strict=True)]
 
 
 def depth_pictures(depth: Tensor, mask: Tensor) -> Tensor:

@@ -12,7 +12,8 @@ from ..portrait3d_core.rendering.render import RenderSettings
 from ..portrait3d_core.stages.orbit import OrbitSettings
 from .memory import ManagedGenerator, to_wire
 from .progress import report_progress
-from .render_orbit import BACKGROUNDS, camera_path, look_inputs
+from .render_orbit import background_named, camera_path, look_inputs
+from .schema import schema
 from .sockets import CATEGORY, GeneratorSocket, PortraitSocket
 
 PATHS = ("front", "turntable", "sway")
@@ -23,10 +24,11 @@ class Portrait3DInterpolatePortraits(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="Portrait3DInterpolatePortraits",
             display_name="Interpolate Portraits",
             category=CATEGORY,
+            search_aliases=["morph", "latent walk", "blend heads", "face morphing"],
             description=(
                 "Walks through the generator's latent space from one head to another: pictures of the way, and the head at "
                 "a chosen point of it. Edits made after sampling cross-fade."
@@ -76,7 +78,7 @@ class Portrait3DInterpolatePortraits(io.ComfyNode):
     ) -> io.NodeOutput:
         network = generator.on_device()
         rays = RenderSettings(resolution=resolution, coarse_samples=samples, fine_samples=samples)
-        settings = OrbitSettings(rays, superresolution, BACKGROUNDS[background])
+        settings = OrbitSettings(rays, superresolution, background_named(background))
         weights = walk_weights(2, frames, smooth=smooth, loop=loop)
         cameras = walk_cameras(path, frames, network.config.scene.focal).to(network.w_avg.device)
         views = list(walk(network, [start, end], weights, cameras, settings, report_progress()))

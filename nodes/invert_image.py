@@ -1,19 +1,24 @@
-"""Node: one photo to a portrait."""
+"""Node: photos of one person to a portrait."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import get_args
+from typing import Any, get_args
 
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..portrait3d_core.cameras import Cameras
+from ..portrait3d_core.errors import ImageError
+from ..portrait3d_core.estimate import estimate_invert
 from ..portrait3d_core.stages.align import AlignMethod
-from ..portrait3d_core.stages.invert import InvertSettings, invert
-from .images import single_image
+from ..portrait3d_core.stages.invert import InvertSettings, Photo, invert_photos
+from ..portrait3d_core.stages.landmarks import measure_face, read_landmarks
+from .images import images_and_masks
+from .long_run import long_run, resume_input, run_keeper
 from .memory import ManagedGenerator, autograd, to_wire
-from .progress import report_progress
-from .sockets import CATEGORY, CamerasSocket, GeneratorSocket, PortraitSocket
+from .schema import schema
+from .sockets import CATEGORY, CamerasSocket, GeneratorSocket, LandmarksSocket, PortraitSocket
 from .widgets import overridden, preview_input, profile_input, profile_named, seed_input, steps_input
 
 
@@ -22,53 +27,95 @@ class Portrait3DInvertImage(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="Portrait3DInvertImage",
             display_name="Invert Image",
             category=CATEGORY,
+            search_aliases=["photo to 3D", "image to 3D head", "GAN inversion", "face reconstruction", "selfie to 3D"],
             description=(
                 "Turns one frontal picture of a head into a 3D portrait: crops it to the generator's frame, searches "
-                "the generator for a look-alike, then lets the portrait itself adapt for more likeness."
+                "the generator for a look-alike, then lets the portrait itself adapt for more likeness. Several pictures of "
+                "the same person in a batch make one portrait that looks like all of them."
             ),
             inputs=[
                 GeneratorSocket.Input("generator", tooltip="From Load 3DPortraitGAN."),
-                io.Image.Input("image", tooltip="One head from the front. Transparency counts as mask."),
+                io.Image.Input(
+                    "image", tooltip="One head from the front, or a batch of one head. Transparency counts as mask."
+                ),
                 profile_input(),
                 io.Combo.Input(
                     "alignment",
                     options=list(get_args(AlignMethod)),
                     tooltip=(
-                        "How the head is found. auto: by the mask's outline, else by the face. silhouette, face: only "
-                        "that way. manual: the crop given below. none: the image is framed already."
+                        "How the head is found. auto: by landmarks, else by the mask's outline, else by the face. silhouette, "
+                        "face: only that way. manual: the crop given below. none: the image is framed already."
                     ),
                 ),
                 steps_input("steps", "Search for the look-alike"),
                 steps_input("likeness_steps", "Adaptation of the portrait itself, 0 = off"),
                 seed_input(),
                 preview_input(),
-                io.Mask.Input("mask", optional=True, tooltip="White on the person. Must have the image's size."),
+                io.Mask.Input("mask", optional=True, tooltip="White on the person. One per image, of the image's size."),
                 _fraction("centre_x", 0.5, -1.0, 2.0, "Manual: centre of the crop, fraction of the image's width."),
                 _fraction("centre_y", 0.5, -1.0, 2.0, "Manual: centre of the crop, fraction of the height."),
                 _fraction("size", 1.0, 0.05, 8.0, "Manual: side of the crop, fraction of the shorter side."),
                 _fraction("zoom", 1.0, 0.1, 10.0, "Enlarges the head in any crop: 1.1 shows 10 % less around it."),
+                CamerasSocket.Input(
+                    "cameras",
+                    optional=True,
+                    tooltip="Where the framed images were taken from, one per image. Not connected: all from the front.",
+                ),
+                LandmarksSocket.Input(
+                    "landmarks",
+                    optional=True,
+                    tooltip="Face landmarks of the images, for the alignment: 68, 468 or 478 points of each face.",
+                ),
+                resume_input(),
             ],
+            hidden=[io.Hidden.unique_id],
             outputs=[
                 PortraitSocket.Output(display_name="portrait", tooltip="The head in 3D."),
-                io.Image.Output(display_name="aligned", tooltip="The crop that was used: check it if the likeness is poor."),
-                CamerasSocket.Output(display_name="camera", tooltip="Where the portrait matches the crop from."),
+                io.Image.Output(display_name="aligned", tooltip="The crops used: check them if the likeness is poor."),
+                CamerasSocket.Output(display_name="camera", tooltip="Where the portrait matches each crop from."),
             ],
         )
 
     @classmethod
     def execute(
-        cls, generator: ManagedGenerator, image: Tensor, profile: str, seed: int, mask: Tensor | None = None, **widgets
+        cls,
+        generator: ManagedGenerator,
+        image: Tensor,
+        profile: str,
+        seed: int,
+        mask: Tensor | None = None,
+        cameras: Cameras | None = None,
+        landmarks: Any = None,
+        resume: bool = True,
+        **widgets,
     ) -> io.NodeOutput:
         settings = invert_settings(profile_named(profile).invert_photo, **widgets)
         with autograd():
-            photo, outline = single_image(image, mask)
-            network, show = generator.on_device(), report_progress()
-            found = invert(photo, network, settings, mask=outline, seed=seed, on_step=show)
-        return io.NodeOutput(to_wire(found.portrait), found.aligned[None].cpu(), found.camera)
+            shots = photos(image, mask, cameras, landmarks)
+            needed = estimate_invert(generator.network, settings, len(shots))
+            with long_run(cls.hidden.unique_id, run_keeper(resume), needed) as run:
+                network = generator.on_device(needed.memory_bytes)
+                found = invert_photos(shots, network, settings, seed=seed, on_step=run.on_step, keep=run.keep)
+        return io.NodeOutput(to_wire(found.portrait), found.aligned.cpu(), found.camera)
+
+
+def photos(images: Tensor, masks: Tensor | None, cameras: Cameras | None, landmarks: Any) -> list[Photo]:
+    """The core's photos of the node's wires, free for autograd. Raises ImageError where the wires do not fit together."""
+    pairs = images_and_masks(images, masks)
+    if cameras is not None and len(cameras) != len(pairs):
+        raise ImageError(
+            f"There are {len(pairs)} images and {len(cameras)} cameras",
+            expected="one camera per image",
+            fix="connect the cameras that belong to these images, or leave the input open for pictures from the front",
+        )
+    shots = [cameras[index].to("cpu", copy=True) if cameras else None for index in range(len(pairs))]
+    sizes = [(image.shape[0], image.shape[1]) for image, _ in pairs]
+    faces = [None] * len(pairs) if landmarks is None else [measure_face(points) for points in read_landmarks(landmarks, sizes)]
+    return [Photo(image, mask, shot, face) for (image, mask), shot, face in zip(pairs, shots, faces, strict=True)]
 
 
 def _fraction(name: str, default: float, low: float, high: float, tooltip: str) -> io.Float.Input:

@@ -7,6 +7,7 @@ from comfy_api.latest import io
 from ..portrait3d_core.checkpoints.generator_file import load_generator
 from .folders import file_fingerprint, generator_choices, generator_path, user_folder
 from .memory import ManagedGenerator, autograd
+from .schema import schema
 from .sockets import CATEGORY, GeneratorSocket
 
 
@@ -15,10 +16,11 @@ class Portrait3DLoadGenerator(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="Portrait3DLoadGenerator",
             display_name="Load 3DPortraitGAN",
             category=CATEGORY,
+            search_aliases=["3D head model", "3DPortraitGAN", "EG3D", "GAN loader", "model_512.pkl"],
             description=(
                 "Loads a 3D head generator. Published 3DPortraitGAN and 3DPortraitGAN-Pyramid files (.pkl) work as they "
                 "are: the first use converts them, without running any code in them. The built-in toy heads need no files."

@@ -7,6 +7,7 @@ from comfy_api.latest import io
 from ..portrait3d_core.latent_file import load_latent
 from .folders import LATENT_SUBFOLDER, file_fingerprint, latent_choices, latent_path
 from .memory import ManagedGenerator, to_wire
+from .schema import schema
 from .sockets import CATEGORY, GeneratorSocket, PortraitSocket
 
 
@@ -15,10 +16,11 @@ class Portrait3DLoadLatent(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="Portrait3DLoadLatent",
             display_name="Load Latent",
             category=CATEGORY,
+            search_aliases=["read w vector", "load latent code", "open saved head"],
             description="Makes the head of a latent that was saved by Save Latent, with the same generator.",
             inputs=[
                 GeneratorSocket.Input("generator", tooltip="The generator that the latent was saved with."),

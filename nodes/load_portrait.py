@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from comfy_api.latest import io
 
 from ..portrait3d_core.checkpoints.trigrid_file import load_trigrid_portrait, read_decoder_file
+from ..portrait3d_core.portrait import Portrait
 from ..portrait3d_core.portrait_file import load_portrait
 from .folders import EXTENSION, decoder_path, file_fingerprint, portrait_choices, portrait_path
 from .memory import ManagedGenerator, to_wire
+from .schema import schema
 from .sockets import CATEGORY, GeneratorSocket, PortraitSocket
+from .turntable import turntable_ui
 
 
 class Portrait3DLoadPortrait(io.ComfyNode):
@@ -16,14 +21,16 @@ class Portrait3DLoadPortrait(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="Portrait3DLoadPortrait",
             display_name="Load Portrait",
             category=CATEGORY,
+            search_aliases=["open 3D head", "load tri-grid", "read portrait file"],
             description=(
                 "Loads a portrait that was saved by Save Portrait or by the command line, or a tri-grid or latent file of the "
                 "original programs (.pth, .pt, .pkl)."
             ),
+            is_output_node=True,
             inputs=[
                 io.Combo.Input(
                     "portrait_file",
@@ -48,12 +55,17 @@ class Portrait3DLoadPortrait(io.ComfyNode):
 
     @classmethod
     def execute(cls, portrait_file: str, generator: ManagedGenerator | None = None) -> io.NodeOutput:
-        path = portrait_path(portrait_file)
-        if path.suffix == EXTENSION:
-            return io.NodeOutput(to_wire(load_portrait(path)))
-        decoder = decoder_path()
-        if generator is not None:
-            partner = generator.on_device()
-        else:
-            partner = read_decoder_file(decoder) if decoder else None
-        return io.NodeOutput(to_wire(load_trigrid_portrait(path, partner)))
+        portrait = to_wire(read_portrait(portrait_path(portrait_file), generator))
+        return io.NodeOutput(portrait, ui=turntable_ui(portrait))
+
+
+def read_portrait(path: Path, generator: ManagedGenerator | None) -> Portrait:
+    """A portrait file of this pack or of the original programs, which lack parts: those come from ``generator``."""
+    if path.suffix == EXTENSION:
+        return load_portrait(path)
+    decoder = decoder_path()
+    if generator is not None:
+        partner = generator.on_device()
+    else:
+        partner = read_decoder_file(decoder) if decoder else None
+    return load_trigrid_portrait(path, partner)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..portrait3d_core.toy.bundle_files import diffusion_path
+from .schema import schema
 from .sockets import CATEGORY
 
 
@@ -13,10 +14,11 @@ class Portrait3DLoadToyDiffusion(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="Portrait3DLoadToyDiffusion",
             display_name="Load Toy Diffusion",
             category=CATEGORY,
+            search_aliases=["demo model", "tiny diffusion", "no-download checkpoint", "test model"],
             description=(
                 "The text-to-image model that comes with the pack: tiny, made for cartoon heads of 64 x 64 pixels, "
                 "fast without a graphics card. Its outputs work with every ComfyUI node. It compresses images by 4, "

@@ -7,6 +7,7 @@ from comfy_api.latest import io
 from ..portrait3d_core.explore import mix_styles
 from ..portrait3d_core.portrait import Portrait
 from .memory import ManagedGenerator, to_wire
+from .schema import schema
 from .sockets import CATEGORY, GeneratorSocket, PortraitSocket
 
 
@@ -15,10 +16,11 @@ class Portrait3DMixStyles(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="Portrait3DMixStyles",
             display_name="Mix Styles",
             category=CATEGORY,
+            search_aliases=["style mixing", "combine heads", "blend faces"],
             description="Takes the overall shape from one head, and details and colours from another (style mixing).",
             inputs=[
                 GeneratorSocket.Input("generator", tooltip="The generator that both portraits were made with."),

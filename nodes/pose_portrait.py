@@ -7,6 +7,7 @@ from comfy_api.latest import io
 from ..portrait3d_core.portrait import Portrait
 from ..portrait3d_core.stages.pose import pose_portrait
 from .memory import ManagedGenerator
+from .schema import schema
 from .sockets import CATEGORY, GeneratorSocket, PortraitSocket
 from .widgets import pose_inputs, pose_settings
 
@@ -16,10 +17,11 @@ class Portrait3DPosePortrait(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="Portrait3DPosePortrait",
             display_name="Pose Portrait",
             category=CATEGORY,
+            search_aliases=["turn head", "neck rotation", "SMPL pose", "body pose"],
             description=(
                 "Turns neck and head of a portrait. Needs a generator with body model, such as a published 3DPortraitGAN "
                 "file loaded with body_model switched on; the toy heads cannot be posed."

@@ -6,6 +6,7 @@ from comfy_api.latest import io
 
 from ..portrait3d_core.explore import random_portrait
 from .memory import ManagedGenerator, to_wire
+from .schema import schema
 from .sockets import CATEGORY, GeneratorSocket, PortraitSocket
 from .widgets import seed_input
 
@@ -17,10 +18,11 @@ class Portrait3DRandomPortrait(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="Portrait3DRandomPortrait",
             display_name="Random Portrait",
             category=CATEGORY,
+            search_aliases=["random head", "3D face generator", "sample GAN", "text to 3D start"],
             description="Draws a random head from the generator, without text or photo.",
             inputs=[
                 GeneratorSocket.Input("generator", tooltip="From Load 3DPortraitGAN."),

@@ -7,13 +7,26 @@ from typing import Any
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
+from ..portrait3d_core.estimate import estimate_refine
 from ..portrait3d_core.portrait import Portrait
 from ..portrait3d_core.stages.refine import refine
 from .comfy_critic import ComfyCritic, Conditioning, connected, run_with_critic, target_prompt
+from .long_run import long_run, resume_input, session_keeper
 from .memory import on_device, to_wire
-from .progress import report_progress
+from .schema import schema
 from .sockets import CATEGORY, PortraitSocket
-from .widgets import FROM_PROFILE, overridden, profile_input, refine_settings, seed_input, side_inputs, steps_input
+from .widgets import (
+    FROM_PROFILE,
+    control_inputs,
+    guidance_inputs,
+    overridden,
+    profile_input,
+    refine_settings,
+    seed_input,
+    side_inputs,
+    steps_input,
+    taken_control,
+)
 
 
 class Portrait3DRefineViews(io.ComfyNode):
@@ -21,21 +34,20 @@ class Portrait3DRefineViews(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="Portrait3DRefineViews",
             display_name="Refine Views",
             category=CATEGORY,
+            search_aliases=["image to image views", "3D refinement", "texture refinement", "sharpen 3D head"],
             description=(
                 "Sharpens a portrait: renders 21 views around it, lets the diffusion model redraw them lightly, and "
                 "fits the portrait to the redrawn views. To redraw them with your own nodes, use Render Orbit with the "
                 "refinement path and Fit Views instead."
             ),
             inputs=[
-                PortraitSocket.Input("portrait", tooltip="Usually from SDS Distill; it is not changed itself."),
-                io.Model.Input("model", tooltip="Diffusion model that redraws the views."),
-                io.Vae.Input("vae", tooltip="The VAE that belongs to the model."),
-                io.Conditioning.Input("positive", tooltip="Describes the wanted head."),
-                io.Conditioning.Input("negative", tooltip="Describes what to avoid."),
+                *guidance_inputs(
+                    "Usually from SDS Distill; it is not changed itself.", "Diffusion model that redraws the views."
+                ),
                 profile_input(),
                 io.Float.Input(
                     "strength",
@@ -49,8 +61,11 @@ class Portrait3DRefineViews(io.ComfyNode):
                 steps_input("passes", "How often the fit visits every view"),
                 seed_input(),
                 *side_inputs(),
+                *control_inputs(),
+                resume_input(),
             ],
             outputs=[PortraitSocket.Output(display_name="portrait", tooltip="The sharpened portrait.")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -65,14 +80,21 @@ class Portrait3DRefineViews(io.ComfyNode):
         seed: int,
         side: Conditioning | None = None,
         back: Conditioning | None = None,
+        resume: bool = True,
         **widgets,
     ) -> io.NodeOutput:
-        settings = overridden(refine_settings(profile), **widgets)
+        control = taken_control(widgets)
+        hint = "none" if control is None else control.hint
+        settings = overridden(refine_settings(profile), hint=hint, **widgets)
         texts = connected(positive=positive, negative=negative, side=side, back=back)
         prompt = target_prompt(texts)
 
-        def stage(critic: ComfyCritic) -> Portrait:
-            start, show = on_device(portrait), report_progress()
-            return refine(start, critic, prompt, settings, seed=seed, on_step=show)
+        needed = estimate_refine(portrait, settings)
+        keep = session_keeper(resume, model, vae, texts, control)
 
-        return io.NodeOutput(to_wire(run_with_critic(model, vae, texts, stage, views=1, seed=seed)))
+        def stage(critic: ComfyCritic) -> Portrait:
+            with long_run(cls.hidden.unique_id, keep, needed) as run:
+                return refine(on_device(portrait), critic, prompt, settings, seed=seed, on_step=run.on_step, keep=run.keep)
+
+        session = {"views": 1, "seed": seed, "control": control, "memory_bytes": needed.memory_bytes}
+        return io.NodeOutput(to_wire(run_with_critic(model, vae, texts, stage, **session)))

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any
 
 from comfy_api.latest import InputImpl, Types, io
 
 from ..portrait3d_core.cameras import Cameras, refinement_views, sway, turntable
-from ..portrait3d_core.errors import SettingsError
+from ..portrait3d_core.checks import check_choice, check_finite
 from ..portrait3d_core.portrait import Portrait
 from ..portrait3d_core.rendering.render import RenderSettings
 from ..portrait3d_core.stages.orbit import OrbitSettings, orbit
 from ..portrait3d_core.stages.pose import pose_portrait
+from ..portrait3d_core.stages.viewer import viewer_camera
 from .images import depth_pictures, normal_pictures
 from .memory import on_device
 from .progress import report_progress
+from .schema import schema
 from .sockets import CATEGORY, CamerasSocket, PortraitSocket
+from .turntable import turntable_ui
+from .viewer_camera import begun_at, viewer_camera_inputs, viewer_camera_output
 from .widgets import pose_inputs, pose_settings
 
 PATHS = ("turntable", "sway", "refinement")
@@ -54,15 +59,17 @@ class Portrait3DRenderOrbit(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="Portrait3DRenderOrbit",
             display_name="Render Orbit",
             category=CATEGORY,
+            search_aliases=["turntable", "3D to video", "camera orbit", "depth map", "normal map"],
             description=(
                 "Renders pictures of a portrait along a camera path, with masks, depth and normals for other nodes. "
                 "A batch of 120 pictures of 512 x 512 takes about 1.1 GB of memory. With angles other than 0 neck and head are "
-                "posed first, as by Pose Portrait."
+                "posed first, as by Pose Portrait. With a camera of a 3D viewer the path begins there."
             ),
+            is_output_node=True,
             inputs=[
                 PortraitSocket.Input("portrait", tooltip="The portrait to look at."),
                 io.Combo.Input(
@@ -81,13 +88,14 @@ class Portrait3DRenderOrbit(io.ComfyNode):
                     min=-60.0,
                     max=60.0,
                     step=1.0,
-                    tooltip="Turntable only: height of the camera in degrees above eye level.",
+                    tooltip="Turntable only: height of the camera in degrees above eye level. A connected camera has its own.",
                 ),
                 *look_inputs(),
                 io.Float.Input(
                     "fps", default=12.0, min=1.0, max=120.0, step=1.0, tooltip="Speed of the video, in pictures per second."
                 ),
                 *pose_inputs(optional=True),
+                *viewer_camera_inputs(),
             ],
             outputs=[
                 io.Image.Output(display_name="images", tooltip="The pictures."),
@@ -96,15 +104,28 @@ class Portrait3DRenderOrbit(io.ComfyNode):
                 io.Image.Output(display_name="normals", tooltip="Surface directions: red +x, green up, blue front."),
                 io.Video.Output(display_name="video", tooltip="The pictures as a video, for Save Video."),
                 CamerasSocket.Output(display_name="cameras", tooltip="The cameras of the pictures, for Fit Views."),
+                viewer_camera_output(),
             ],
         )
 
     @classmethod
-    def execute(cls, portrait: Portrait, path: str, frames: int, pitch: float, fps: float, **rendering) -> io.NodeOutput:
-        cameras = camera_path(path, frames, pitch, portrait.scene.focal)
+    def execute(
+        cls,
+        portrait: Portrait,
+        path: str,
+        frames: int,
+        pitch: float,
+        fps: float,
+        camera: Any = None,
+        camera_space: str = "viewer",
+        **rendering,
+    ) -> io.NodeOutput:
+        check_finite(fps=fps)
         pose = pose_settings(rendering)
         posed = portrait if pose.still else pose_portrait(portrait, pose)
-        views = orbit(on_device(posed), cameras, orbit_settings(**rendering), report_progress())
+        head = on_device(posed)
+        cameras = begun_at(camera_path(path, frames, pitch, portrait.scene.focal), head, camera, camera_space)
+        views = orbit(head, cameras, orbit_settings(**rendering), report_progress(pictures=False))
         video = Types.VideoComponents(images=views.rgb, frame_rate=Fraction(fps), audio=None)
         return io.NodeOutput(
             views.rgb,
@@ -113,21 +134,26 @@ class Portrait3DRenderOrbit(io.ComfyNode):
             normal_pictures(views.normal),
             InputImpl.VideoFromComponents(video),
             views.cameras,
+            viewer_camera(head, cameras),
+            ui=turntable_ui(posed),
         )
 
 
 def orbit_settings(resolution: int, samples: int, superresolution: bool, background: str) -> OrbitSettings:
     """The core's settings for the node's widgets."""
     rays = RenderSettings(resolution=resolution, coarse_samples=samples, fine_samples=samples)
-    return OrbitSettings(rays, superresolution, BACKGROUNDS[background], normals=True)
+    return OrbitSettings(rays, superresolution, background_named(background), normals=True)
+
+
+def background_named(name: str) -> bool | tuple[float, float, float]:
+    """What :class:`OrbitSettings` takes for a choice of the dropdown. Raises SettingsError."""
+    check_choice("background", name, BACKGROUNDS)
+    return BACKGROUNDS[name]
 
 
 def camera_path(path: str, frames: int, pitch_deg: float, focal: float) -> Cameras:
     """The cameras of a named path. Raises SettingsError."""
+    check_choice("path", path, PATHS)
     if path == "turntable":
         return turntable(frames, pitch_deg, focal)
-    if path == "sway":
-        return sway(frames, focal)
-    if path == "refinement":
-        return refinement_views()
-    raise SettingsError(f"Unknown camera path {path!r}", expected=", ".join(PATHS))
+    return sway(frames, focal) if path == "sway" else refinement_views()

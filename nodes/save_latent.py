@@ -11,6 +11,7 @@ from ..portrait3d_core.portrait import Portrait
 from .folders import EXTENSION, LATENT_SUBFOLDER, new_output_file
 from .memory import ManagedGenerator
 from .progress import show_text
+from .schema import schema
 from .sockets import CATEGORY, GeneratorSocket, PortraitSocket
 
 WORTH_MENTIONING = 0.02
@@ -22,10 +23,11 @@ class Portrait3DSaveLatent(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="Portrait3DSaveLatent",
             display_name="Save Latent",
             category=CATEGORY,
+            search_aliases=["save w vector", "save latent code", "store seed head"],
             description=(
                 "Saves the latent of a portrait: a few kilobytes from which the same generator makes the head again. Edits "
                 "made after sampling or inversion are not part of it; Save Portrait keeps those."

@@ -8,6 +8,7 @@ from ..portrait3d_core.portrait import Portrait
 from ..portrait3d_core.portrait_file import save_portrait
 from .folders import EXTENSION, new_output_file
 from .progress import show_text
+from .schema import schema
 from .sockets import CATEGORY, PortraitSocket
 
 
@@ -16,10 +17,11 @@ class Portrait3DSavePortrait(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="Portrait3DSavePortrait",
             display_name="Save Portrait",
             category=CATEGORY,
+            search_aliases=["save 3D head", "save tri-grid", "write portrait file"],
             description="Saves a portrait as one .safetensors file with its history. Load Portrait reads it back.",
             is_output_node=True,
             hidden=[io.Hidden.unique_id],

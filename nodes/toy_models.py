@@ -41,6 +41,8 @@ VAE_BYTES_PER_PX = 8192
 class ToyModelConfig(BASE):
     """What ComfyUI wants to know of a model besides its weights."""
 
+    takes_control = False
+    """The network has no places where a ControlNet could add anything."""
     unet_extra_config: dict[str, Any] = {}
 
     def __init__(self, unet: Mapping[str, Any], vae: Mapping[str, Any], scheduler: Mapping[str, Any]) -> None:

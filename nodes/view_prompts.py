@@ -8,6 +8,7 @@ from comfy_api.latest import io
 
 from ..portrait3d_core.errors import SettingsError
 from ..portrait3d_core.guidance.prompts import DEFAULT_VIEW_WORDS, ViewWords
+from .schema import schema
 from .sockets import CATEGORY
 
 SIDES = ("front", "side", "back")
@@ -18,10 +19,11 @@ class Portrait3DViewPrompts(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="Portrait3DViewPrompts",
             display_name="View Prompts",
             category=CATEGORY,
+            search_aliases=["front side back prompts", "view-dependent prompt", "Janus problem", "direction words"],
             description=(
                 "Encodes a text three times, worded for views from the front, the side and the back, so that the face "
                 "does not appear on all sides. Connect front to positive, side to side and back to back."

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from comfy_api.latest import io
 
-from ..portrait3d_core.errors import SettingsError
+from ..portrait3d_core.checks import check_choice
+from ..portrait3d_core.guidance.hints import HintName
 from ..portrait3d_core.profiles import PROFILES, Profile
 from ..portrait3d_core.stages.pose import LIMITS_DEG, PoseSettings
 from ..portrait3d_core.stages.refine import TOY_REFINE, RefineSettings
+from .control import ViewControl
+from .sockets import PortraitSocket
 
 Settings = TypeVar("Settings")
 
@@ -65,6 +68,17 @@ def preview_input() -> io.Int.Input:
     )
 
 
+def guidance_inputs(portrait: str, model: str) -> list:
+    """A portrait and the diffusion model that changes it; the arguments explain the first two."""
+    return [
+        PortraitSocket.Input("portrait", tooltip=portrait),
+        io.Model.Input("model", tooltip=model),
+        io.Vae.Input("vae", tooltip="The VAE that belongs to the model."),
+        io.Conditioning.Input("positive", tooltip="Describes the wanted head."),
+        io.Conditioning.Input("negative", tooltip="Describes what to avoid; an empty text is fine."),
+    ]
+
+
 def side_inputs() -> list[io.Conditioning.Input]:
     """Optional conditionings of the views that do not show the face from the front."""
     return [
@@ -77,6 +91,60 @@ def side_inputs() -> list[io.Conditioning.Input]:
             "back", optional=True, tooltip="Describes the head seen from behind. Not connected: side, or else positive."
         ),
     ]
+
+
+def control_inputs() -> list:
+    """An optional ControlNet whose hints are rendered from the portrait; :func:`view_control` reads them."""
+    return [
+        io.ControlNet.Input(
+            "control_net",
+            optional=True,
+            tooltip="Keeps the views to the shape of the portrait given. Its hints are rendered for every camera.",
+        ),
+        io.Combo.Input(
+            "control_hint",
+            options=[name for name in get_args(HintName) if name != "none"],
+            optional=True,
+            tooltip=(
+                "What the ControlNet was trained on. depth: near is white. normal: as seen by the camera, red left, green up, "
+                "blue front. mask: the head in white. edges: white lines on black, for line art and canny."
+            ),
+        ),
+        io.Float.Input(
+            "control_strength",
+            default=0.6,
+            min=0.0,
+            max=2.0,
+            step=0.01,
+            optional=True,
+            tooltip="How much the ControlNet counts. 0 leaves it out.",
+        ),
+        *(
+            io.Float.Input(
+                f"control_{end}",
+                default=default,
+                min=0.0,
+                max=1.0,
+                step=0.001,
+                optional=True,
+                tooltip=f"Share of the denoising at which the ControlNet {end}s, as in 'Apply ControlNet': 0 is pure noise.",
+            )
+            for end, default in (("start", 0.0), ("end", 1.0))
+        ),
+    ]
+
+
+def view_control(
+    net: Any = None, hint: HintName = "depth", strength: float = 0.6, start: float = 0.0, end: float = 1.0
+) -> ViewControl | None:
+    """The ControlNet of :func:`control_inputs`, or None when nothing is connected or its strength is 0."""
+    return None if net is None or strength == 0 else ViewControl(net, hint, strength, start, end)
+
+
+def taken_control(widgets: dict[str, Any]) -> ViewControl | None:
+    """:func:`view_control` of those of its inputs that ``widgets`` has; takes them out."""
+    names = [name for name in widgets if name.startswith("control_")]
+    return view_control(**{name.removeprefix("control_"): widgets.pop(name) for name in names})
 
 
 def pose_inputs(*, optional: bool) -> list[io.Float.Input]:
@@ -105,8 +173,7 @@ def pose_settings(angles: dict[str, float]) -> PoseSettings:
 
 def profile_named(name: str) -> Profile:
     """The profile with this name. Raises SettingsError."""
-    if name not in PROFILES:
-        raise SettingsError(f"There is no profile {name!r}", expected=", ".join(PROFILES))
+    check_choice("profile", name, PROFILES)
     return PROFILES[name]
 
 

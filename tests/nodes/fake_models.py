@@ -18,7 +18,7 @@ class FakeDiffusion(nn.Module):
     def __init__(self, sampling):
         super().__init__()
         self.model_config, self.model_sampling = FakeModelConfig(), sampling
-        self.latent_format = SimpleNamespace(latent_channels=3)
+        self.latent_format = SimpleNamespace(latent_channels=3, latent_dimensions=2)
         self.concat_keys: tuple[str, ...] = ()
         self.options: dict = {}
         self.seen: list[tuple[torch.Tensor, torch.Tensor]] = []
@@ -82,3 +82,36 @@ def fake_vae():
         process_output=lambda images: ((images + 1) / 2).clamp(0, 1),
         spacial_compression_encode=lambda: 1,
     )
+
+
+def conditioning(value, **options):
+    """A CONDITIONING whose text the fake model believes to see as a picture of this brightness."""
+    return [[value, options]]
+
+
+class FakeControl:
+    """A ControlNet that adds its hint's mean to the prediction. Like ComfyUI's, it writes into itself while it runs."""
+
+    concat_mask = False
+
+    def __init__(self, hint=None, strength=1.0):
+        self.cond_hint_original, self.cond_hint, self.strength, self.range = hint, None, strength, (0.0, 1.0)
+        self.previous_controlnet = None
+
+    def copy(self):
+        return FakeControl(self.cond_hint_original, self.strength)
+
+    def set_cond_hint(self, hint, strength=1.0, timestep_percent_range=(0.0, 1.0), vae=None):
+        self.cond_hint_original, self.strength, self.range = hint, strength, timestep_percent_range
+        return self
+
+    def set_previous_controlnet(self, control):
+        self.previous_controlnet = control
+        return self
+
+    def get_control(self, x):
+        before = 0 if self.previous_controlnet is None else self.previous_controlnet.get_control(x)
+        if self.cond_hint is None:
+            self.cond_hint = self.cond_hint_original
+        assert len(self.cond_hint) in (1, len(x))
+        return before + self.strength * self.cond_hint.mean(dim=(1, 2, 3), keepdim=True)

@@ -19,6 +19,13 @@ def test_a_broken_node_module_does_not_take_the_others_with_it(pack, folders, mo
     assert "Nothing is not available" in caplog.text
 
 
+def test_a_node_that_cannot_describe_itself_does_not_take_the_others_with_it(pack, folders, monkeypatch, caplog):
+    nodes = pack.module("nodes")
+    monkeypatch.setattr(pack.module("nodes.load_generator"), "generator_choices", lambda: 1 / 0)
+    assert len(nodes.load_nodes()) == len(nodes.NODES) - 1
+    assert "Portrait3DLoadGenerator is not available: ZeroDivisionError" in caplog.text
+
+
 def test_the_package_imports_without_comfyui():
     code = (
         "import importlib.util as u, sys; s = u.spec_from_file_location('pack', '__init__.py')\n"

@@ -12,19 +12,22 @@ def images(pack):
 def test_one_image_and_its_mask_come_back_as_copies_for_autograd(images):
     with torch.inference_mode():
         batch, mask = torch.rand(1, 6, 5, 3), torch.ones(1, 6, 5)
-    photo, outline = images.single_image(batch, mask)
+    ((photo, outline),) = images.images_and_masks(batch, mask)
     assert torch.equal(photo, batch[0]) and torch.equal(outline, mask[0])
     assert not photo.is_inference() and not outline.is_inference()
 
 
-def test_a_batch_is_refused_with_advice(images):
-    with pytest.raises(Exception, match="batch of 2 images.*ImageFromBatch"):
-        images.single_image(torch.rand(2, 4, 4, 3), None)
+def test_a_batch_comes_apart(images):
+    batch = torch.rand(2, 4, 4, 3)
+    pairs = images.images_and_masks(batch, None)
+    assert torch.equal(torch.stack([photo for photo, _ in pairs]), batch)
+    assert [outline for _, outline in pairs] == [None, None]
 
 
-def test_a_mask_of_another_size_is_refused(images):
+@pytest.mark.parametrize("shape", [(1, 64, 64), (2, 8, 8), (8, 8)])
+def test_masks_of_other_images_are_refused(images, shape):
     with pytest.raises(Exception, match="mask has shape"):
-        images.single_image(torch.rand(1, 8, 8, 3), torch.zeros(1, 64, 64))
+        images.images_and_masks(torch.rand(1, 8, 8, 3), torch.zeros(shape))
 
 
 def test_depth_is_white_near_and_black_far_or_empty(images):

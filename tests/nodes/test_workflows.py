@@ -7,6 +7,8 @@ import pytest
 
 WORKFLOWS = sorted((Path(__file__).resolve().parents[2] / "workflows").glob("*.json"))
 WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
+NOTES = ("Note", "MarkdownNote")
+MAX_THUMBNAIL_BYTES = 60_000
 
 
 @pytest.fixture(params=WORKFLOWS, ids=lambda path: path.stem)
@@ -32,7 +34,18 @@ def widgets(schema):
 
 
 def test_there_are_workflows():
-    assert {path.stem for path in WORKFLOWS} >= {"text_to_portrait_toy", "photo_to_portrait"}
+    assert {path.stem for path in WORKFLOWS} == {
+        "text_to_portrait_toy", "text_to_portrait_sd15", "photo_to_portrait", "controlnet_distill", "own_image_graph",
+        "several_seeds", "pose_and_orbit_video", "mesh_for_blender",
+    }  # fmt: skip
+
+
+def test_every_workflow_has_a_small_thumbnail_and_a_line_in_the_readme():
+    readme = (WORKFLOWS[0].parents[1] / "README.md").read_text(encoding="utf-8")
+    for path in WORKFLOWS:
+        thumbnail = path.with_suffix(".jpg").read_bytes()
+        assert thumbnail.startswith(b"\xff\xd8") and len(thumbnail) <= MAX_THUMBNAIL_BYTES, path.stem
+        assert f"| {path.stem} |" in readme, path.stem
 
 
 def test_widget_values_are_complete_and_in_range(our_nodes):
@@ -71,4 +84,12 @@ def test_both_ends_of_every_link_know_it(workflow):
 
 
 def test_the_canvas_explains_itself(workflow):
-    assert any(node["type"] == "MarkdownNote" for node in workflow["nodes"]) and workflow["groups"]
+    notes = [node["widgets_values"][0] for node in workflow["nodes"] if node["type"] in NOTES]
+    assert any(note.startswith("## ") for note in notes) and workflow["groups"]
+
+
+def test_no_two_nodes_overlap(workflow):
+    boxes = [(*node["pos"], *node["size"]) for node in workflow["nodes"]]
+    for index, (x, y, width, height) in enumerate(boxes):
+        for left, top, wide, high in boxes[:index]:
+            assert x >= left + wide or left >= x + width or y >= top + high or top >= y + height

@@ -39,6 +39,10 @@ def get_output_directory():
     return _output
 
 
+def get_temp_directory():
+    return str(Path(models_dir).parent / "temp")
+
+
 def get_user_directory():
     return str(Path(models_dir).parent / "user")
 

@@ -3,6 +3,7 @@
 import torch
 
 loaded: list = []
+free = 64 * 1024**3
 
 
 def get_torch_device():
@@ -10,6 +11,10 @@ def get_torch_device():
 
 
 unet_offload_device = vae_offload_device = intermediate_device = get_torch_device
+
+
+def get_free_memory(device):
+    return free
 
 
 def load_models_gpu(models, memory_required=0, force_full_load=False):

@@ -3,3 +3,7 @@
 
 class CONST:
     """Mark of flow models."""
+
+
+class IMG_TO_IMG:
+    """Mark of networks that translate images."""

@@ -1,6 +1,6 @@
 """Stand-in for ``comfy.samplers``: the guided prediction and the guider's life cycle, without loading or batching.
 
-A conditioning is a number here, which the fake model's ``predict`` understands.
+The text of a conditioning is a number here, which the fake model's ``predict`` understands.
 """
 
 import torch
@@ -12,9 +12,16 @@ class Sampler:
     pass
 
 
+def predicted(model, x, timestep, cond):
+    """The model's answer to one conditioning, with what its ControlNets add."""
+    (options,) = cond
+    control = options.get("control")
+    return model.predict(x, timestep, options["cross_attn"]) + (0 if control is None else control.get_control(x))
+
+
 def sampling_function(model, x, timestep, uncond, cond, cond_scale, model_options, seed=None):
     """ComfyUI's order: both predictions, their combination, then the hooks."""
-    positive, negative = model.predict(x, timestep, cond), model.predict(x, timestep, uncond)
+    positive, negative = predicted(model, x, timestep, cond), predicted(model, x, timestep, uncond)
     result = negative + cond_scale * (positive - negative)
     for hook in model_options.get("sampler_post_cfg_function", []):
         result = hook({"denoised": result, "cond_denoised": positive, "uncond_denoised": negative, "sigma": timestep})
@@ -26,7 +33,8 @@ class CFGGuider:
         self.model_patcher, self.original_conds, self.cfg = model_patcher, {}, 1.0
 
     def inner_set_conds(self, conds):
-        self.original_conds.update(conds)
+        for name, parts in conds.items():
+            self.original_conds[name] = [{**options, "cross_attn": text} for text, options in parts]
 
     def set_cfg(self, cfg):
         self.cfg = cfg

@@ -52,6 +52,7 @@ String = _widget("STRING", "multiline", "placeholder", "dynamic_prompts")
 Boolean = _widget("BOOLEAN", "label_on", "label_off")
 Combo = _widget("COMBO", "options", "control_after_generate", "upload", "image_folder", "remote")
 Image, Mask, Video, Mesh = (Custom(name) for name in ("IMAGE", "MASK", "VIDEO", "MESH"))
+ControlNet = Custom("CONTROL_NET")
 Model, Clip, Vae, Conditioning = (Custom(name) for name in ("MODEL", "CLIP", "VAE", "CONDITIONING"))
 
 
@@ -71,10 +72,12 @@ class Schema:
 
 class Hidden(str, Enum):
     unique_id = "UNIQUE_ID"
+    prompt = "PROMPT"
+    extra_pnginfo = "EXTRA_PNGINFO"
 
 
 class ComfyNode:
-    hidden = SimpleNamespace(unique_id="7")
+    hidden = SimpleNamespace(unique_id="7", prompt=None, extra_pnginfo=None)
 
 
 class NodeOutput:

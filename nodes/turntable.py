@@ -1,0 +1,42 @@
+"""The turning preview on a node: a sheet of small pictures in ComfyUI's temp folder, shown by ``web/orbit_widget.js``."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import folder_paths
+
+from ..portrait3d_core.errors import OutputError
+from ..portrait3d_core.files import atomic_write
+from ..portrait3d_core.fingerprint import fingerprint
+from ..portrait3d_core.portrait import Portrait
+from ..portrait3d_core.stages.turntable import TurntableSettings, turntable_sheet
+from .images import to_pil
+from .memory import on_device
+from .progress import report_progress
+
+UI_KEY = "portrait3d_turntable"
+SUBFOLDER = "portrait3d"
+QUALITY = 85
+SETTINGS = TurntableSettings()
+
+
+def turntable_ui(portrait: Portrait) -> dict[str, list[dict]]:
+    """The ``ui`` of a node that shows ``portrait``: where its sheet lies and how it is laid out.
+
+    The sheet's name tells the head, the pose and the layout, so a sheet that is there already is not rendered again. Where
+    the temp folder cannot be written the node goes on without a preview.
+    """
+    head = (portrait.trigrid, portrait.decoder, portrait.to_rgb, portrait.scene, portrait.body and portrait.body.pose)
+    name = f"turntable_{fingerprint(*head, SETTINGS)}.webp"
+    path = Path(folder_paths.get_temp_directory()) / SUBFOLDER / name
+    try:
+        if not path.is_file():
+            sheet = turntable_sheet(on_device(portrait), SETTINGS, report_progress())
+            with atomic_write(path) as temporary:
+                to_pil(sheet).save(temporary, format="WEBP", quality=QUALITY)
+    except OutputError as error:
+        logging.warning("ComfyUI-Portrait3D: no turning preview: %s", error)
+        return {UI_KEY: []}
+    return {UI_KEY: [{"sheet": name, "subfolder": SUBFOLDER, "yaws": SETTINGS.yaws, "pitches": list(SETTINGS.pitches_deg)}]}
