@@ -1,0 +1,227 @@
+"""The rows of the table: what is run for each stage, and its literal counterpart from ``tests/reference``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+
+from portrait3d_core.cameras import frontal_camera, refinement_views, turntable
+from portrait3d_core.checkpoints.generator_file import load_generator
+from portrait3d_core.generator.layers import Noise
+from portrait3d_core.generator.superresolution import super_resolve
+from portrait3d_core.guidance.critic import Critic
+from portrait3d_core.guidance.diffusers_critic import load_critic
+from portrait3d_core.guidance.optimise import LevelOptimiser
+from portrait3d_core.guidance.oracle import OracleCritic
+from portrait3d_core.guidance.residual import Guide
+from portrait3d_core.guidance.views import draw_views
+from portrait3d_core.pipeline import text_to_portrait
+from portrait3d_core.portrait import Portrait
+from portrait3d_core.profiles import PROFILES
+from portrait3d_core.rendering.render import RayNoise, RenderSettings, render
+from portrait3d_core.rendering.settings import RAYS_PER_CHUNK
+from portrait3d_core.stages import distill, refine
+from portrait3d_core.stages.mesh import MeshSettings, density_to_logit, extract_mesh
+from portrait3d_core.stages.orbit import OrbitSettings, orbit
+from portrait3d_core.toy.bundle_files import diffusion_path, generator_path
+from tests.reference import mesh as literal_mesh
+from tests.reference import synthesis, volume
+
+from .subjects import Subject
+
+Work = Callable[[], object]
+PATCH = 64
+"""The literal implementation renders at most this window of a picture; it costs the same for every ray."""
+ORBIT_FRAMES = 240
+MESH_LEVEL = 20.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    work, literal: what is timed; literal is None where there is nothing plainer to compare with.
+    scale, literal_scale: factors from what is run to what the line is about.
+    """
+
+    name: str
+    work: Work
+    literal: Work | None = None
+    scale: float = 1.0
+    literal_scale: float = 1.0
+
+
+def rows(subject: Subject, chosen: list[str]) -> Iterator[Row]:
+    """The rows named in ``chosen`` (all if empty), made one at a time, so that only one holds memory."""
+    for name, make in row_makers(subject.full_size).items():
+        if not chosen or name in chosen:
+            yield make(name, subject)
+
+
+def row_makers(full_size: bool) -> dict[str, Callable[[str, Subject], Row]]:
+    """Every row's name and how it is made."""
+    makers: dict[str, Callable[[str, Subject], Row]] = {"mapping": mapping, "tri-grid": trigrid, "background": background}
+    if full_size:
+        makers["super-resolution"] = superresolution
+    makers |= {f"render {side}": partial(render_row, side) for side in (64, 128, 256, 512)}
+    makers["orbit frame 256"] = partial(render_row, 256, sampled=False)
+    makers["render 128, gradients"] = gradients
+    makers |= {f"mesh {size}": partial(mesh, size) for size in (128, 256, 512)}
+    makers["distil step, no diffusion"] = partial(distil_step, no_diffusion)
+    makers["distil step, toy diffusion"] = partial(distil_step, toy_diffusion)
+    makers["refine step"] = refine_step
+    makers[f"orbit of {ORBIT_FRAMES}"] = orbit_row
+    if not full_size:
+        makers["whole pipeline"] = pipeline
+    return makers
+
+
+def mapping(name: str, subject: Subject) -> Row:
+    """Sixteen codes to latents."""
+    config, network = subject.generator.config, subject.generator.backbone.mapping
+    dtype, device = network.w_avg.dtype, subject.device
+    z = torch.randn(16, config.z_dim, device=device, dtype=dtype)
+    label = torch.randn(16, config.label_dim + config.pose_dim, device=device, dtype=dtype)
+    return Row(name, no_grad(network, z, label), no_grad(synthesis.map_latent, network, z, label))
+
+
+def trigrid(name: str, subject: Subject) -> Row:
+    """A latent to the tri-grid pyramid."""
+    backbone, w_plus = subject.generator.backbone, subject.portrait.w_plus
+    literal = no_grad(synthesis.pyramid, backbone.synthesis, w_plus)
+    return Row(name, no_grad(backbone.levels, w_plus, Noise("const")), literal)
+
+
+def background(name: str, subject: Subject) -> Row:
+    """A latent to the background features."""
+    network, w_plus = subject.generator.bcg_synthesis, subject.portrait.w_plus
+    return Row(name, no_grad(network, w_plus, Noise("const")), no_grad(synthesis.skip_network, network, w_plus))
+
+
+def superresolution(name: str, subject: Subject) -> Row:
+    """A 128 px render to 512 px, for a fixed portrait."""
+    portrait, module = subject.portrait, subject.generator.superresolution
+    features = torch.randn(1, portrait.to_rgb.weight.shape[2], 128, 128).to(portrait.to_rgb.weight)
+    rgb, last = portrait.to_rgb(features), portrait.w_plus[:, -1]
+    literal = no_grad(synthesis.super_resolution, module, rgb, features, last)
+    return Row(name, no_grad(super_resolve, portrait.superresolution, rgb, features), literal)
+
+
+def render_row(side: int, name: str, subject: Subject, *, sampled: bool = True) -> Row:
+    """One frontal view, 48 + 48 samples; ``sampled`` at random places, otherwise at even ones as in videos."""
+    settings = RenderSettings(resolution=side)
+    patch = min(side, PATCH)
+    window = ((side - patch) // 2, (side - patch) // 2, patch)
+    noise = random_places(settings) if sampled else None
+    work = no_grad(render, subject.portrait, camera(subject), settings, noise=noise)
+    part = random_places(settings, window)
+    literal = no_grad(volume.render, subject.portrait, camera(subject), settings, part, patch=window)
+    return Row(name, work, literal, literal_scale=(side / patch) ** 2)
+
+
+def gradients(name: str, subject: Subject, side: int = 128) -> Row:
+    """Forward, and backward to all levels."""
+    settings = RenderSettings(resolution=side)
+    noise = random_places(settings)
+
+    def backward(draw: Callable[[Portrait], torch.Tensor]) -> None:
+        levels = {size: level.clone().requires_grad_() for size, level in subject.portrait.trigrid.levels.items()}
+        draw(subject.portrait.with_levels(levels)).square().sum().backward()
+
+    def fast(portrait: Portrait) -> torch.Tensor:
+        return render(portrait, camera(subject), settings, noise=noise).rgb
+
+    def literal(portrait: Portrait) -> torch.Tensor:
+        return volume.render(portrait, camera(subject), settings, noise)[0]
+
+    return Row(name, partial(backward, fast), partial(backward, literal))
+
+
+def mesh(size: int, name: str, subject: Subject) -> Row:
+    """The coloured, closed mesh; the literal one without colours, from a lattice of at most 128."""
+    settings = MeshSettings(resolution=size, level=MESH_LEVEL)
+    literal = min(size, 128)
+    plain = no_grad(literal_mesh.cropped_surface, subject.portrait, literal, density_to_logit(MESH_LEVEL))
+    return Row(name, partial(extract_mesh, subject.portrait, settings), plain, literal_scale=(size / literal) ** 3)
+
+
+def no_diffusion(subject: Subject) -> Critic:
+    """A critic that costs nothing."""
+    return OracleCritic(torch.zeros(3, 128, 128, device=subject.device))
+
+
+def toy_diffusion(subject: Subject) -> Critic:
+    """The built-in diffusion model."""
+    return load_critic(diffusion_path(), device=subject.device, dtype=torch.float32)
+
+
+def distil_step(make_critic: Callable[[Subject], Critic], name: str, subject: Subject) -> Row:
+    """Render, compare, go back, move: one step of the toy's or the paper's distillation, in pixels."""
+    critic = make_critic(subject)
+    settings = replace(PROFILES["paper" if subject.full_size else "toy"].distill, residual_space="image")
+    guide = Guide(
+        critic,
+        critic.prompt("a person with short hair", ""),
+        None,
+        loss=settings.loss,
+        space=settings.residual_space,
+        weight=settings.residual_weight,
+        chroma_weight=settings.chroma_weight,
+    )
+    levels = LevelOptimiser(subject.portrait, settings.optimiser, settings.steps, distill.STAGE)
+    generator = torch.Generator().manual_seed(0)
+
+    def step() -> None:
+        views = draw_views(settings.views, subject.portrait.scene, generator)
+        distill.find_gradients(guide, levels, settings, 1, views, distill.draw_moment(settings, 1, generator), RAYS_PER_CHUNK)
+        levels.step(1)
+
+    return Row(name, step)
+
+
+def refine_step(name: str, subject: Subject) -> Row:
+    """One step of the fit to edited views: a window of one of them."""
+    settings = PROFILES["paper"].refine if subject.full_size else refine.TOY_REFINE
+    assert settings is not None
+    fine = refine.render_settings_for(subject.portrait, settings.resolution, settings.fit_samples, settings.march)
+    levels = LevelOptimiser(subject.portrait, settings.optimiser, 1, refine.STAGE_FIT)
+    corner = (settings.resolution - settings.crop) // 2
+    patch = (corner, corner, settings.crop)
+    target = torch.zeros(1, 3, settings.crop, settings.crop, device=subject.device)
+    window = refine.Window(target, None, refinement_views()[0], patch, 1.0, random_places(fine, patch))
+
+    def step() -> None:
+        refine.find_gradients(levels, window, settings, fine, RAYS_PER_CHUNK)
+        levels.step(1)
+
+    return Row(name, step)
+
+
+def orbit_row(name: str, subject: Subject) -> Row:
+    """Two frames as the application makes them (super-resolved at full size), times 120."""
+    settings = OrbitSettings(RenderSettings(resolution=128), superresolution=subject.full_size)
+    return Row(name, partial(orbit, subject.portrait, turntable(2), settings), scale=ORBIT_FRAMES / 2)
+
+
+def pipeline(name: str, subject: Subject) -> Row:
+    """A sentence to a portrait with the toy profile."""
+    generator, critic = load_generator(generator_path()).eval().requires_grad_(False).to(subject.device), toy_diffusion(subject)
+    return Row(name, partial(text_to_portrait, "a person with red hair", generator, critic, PROFILES["toy"]))
+
+
+def random_places(settings: RenderSettings, window: tuple[int, int, int] | None = None) -> RayNoise:
+    """Seeded random sample positions of one view or a window of it."""
+    return RayNoise.draw(1, settings, torch.Generator().manual_seed(0), window)
+
+
+def camera(subject: Subject):
+    """The frontal camera on the subject's device."""
+    return frontal_camera().to(subject.device)
+
+
+def no_grad(function: Callable[..., object], *args: object, **options: object) -> Work:
+    """``function`` with its arguments, called without recording gradients."""
+    return torch.no_grad()(partial(function, *args, **options))
