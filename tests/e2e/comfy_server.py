@@ -25,6 +25,8 @@ PACK = Path(__file__).resolve().parents[2]
 PACK_NAME = "ComfyUI-Portrait3D"
 START_TIMEOUT_S = 180
 WIDGET_TYPES = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
+SWITCHED_OFF = 4
+"""The ``mode`` of a bypassed node: what arrives at it goes on past it."""
 
 
 class WorkflowError(Exception):
@@ -37,6 +39,7 @@ class Comfy:
 
     url: str
     work: Path
+    pid: int
 
     def get(self, path: str, **query: str) -> Any:
         """The JSON answer of a GET request."""
@@ -55,9 +58,15 @@ class Comfy:
             raise WorkflowError(error.read().decode("utf-8", "replace")) from error
         return json.loads(text) if text else None
 
-    def queue(self, prompt: Mapping[str, Any]) -> str:
-        """Queue an API-format graph; returns its id."""
-        return self.post("/prompt", {"prompt": prompt})["prompt_id"]
+    def queue(self, prompt: Mapping[str, Any], **more: Any) -> str:
+        """Queue an API-format graph; returns its id. A browser also sends ``client_id`` and ``extra_data``.
+
+        Raises WorkflowError when any node is refused; ComfyUI itself would go on with the outputs that need no such node.
+        """
+        answer = self.post("/prompt", {"prompt": prompt, **more})
+        if answer["node_errors"]:
+            raise WorkflowError(json.dumps(answer["node_errors"]))
+        return answer["prompt_id"]
 
     def wait(self, prompt_id: str, timeout_s: float) -> dict[str, Any]:
         """The finished run's history entry. Raises WorkflowError when a node failed."""
@@ -92,16 +101,31 @@ def api_graph(comfy: Comfy, workflow: Path, **overrides: Mapping[str, Any]) -> d
     """
     saved = json.loads(workflow.read_text(encoding="utf-8"))
     schemas = comfy.get("/object_info")
-    sources = {link[0]: [str(link[1]), link[2]] for link in saved["links"]}
     graph = {}
     for node in saved["nodes"]:
-        if node["type"] in ("Note", "MarkdownNote"):
+        if node["type"] in ("Note", "MarkdownNote") or node.get("mode") == SWITCHED_OFF:
             continue
-        inputs = _widget_inputs(schemas[node["type"]], node["widgets_values"])
-        inputs |= {slot["name"]: sources[slot["link"]] for slot in node["inputs"] if slot["link"] is not None}
+        inputs = _widget_inputs(schemas[node["type"]], node.get("widgets_values", []))
+        sources = {slot["name"]: _source(saved, slot["link"]) for slot in node.get("inputs", [])}
+        inputs |= {name: source for name, source in sources.items() if source}
         inputs |= overrides.get(node["type"], {})
         graph[str(node["id"])] = {"class_type": node["type"], "inputs": inputs}
     return graph
+
+
+def _source(saved: Mapping[str, Any], link_id: int | None) -> list | None:
+    """The [node id, output] from which a link comes, None when nothing arrives.
+
+    A node that is switched off hands on its input in the output's place, if the types agree, or else the first of that type.
+    """
+    if link_id is None:
+        return None
+    node_id, output, kind = next((link[1], link[2], link[5]) for link in saved["links"] if link[0] == link_id)
+    node = next(node for node in saved["nodes"] if node["id"] == node_id)
+    if node.get("mode") != SWITCHED_OFF:
+        return [str(node_id), output]
+    slots = [*node["inputs"][output : output + 1], *node["inputs"]]
+    return next((_source(saved, slot["link"]) for slot in slots if slot["type"] == kind), None)
 
 
 def _widget_inputs(schema: Mapping[str, Any], values: list[Any]) -> dict[str, Any]:
@@ -121,9 +145,15 @@ def _widget_inputs(schema: Mapping[str, Any], values: list[Any]) -> dict[str, An
     return inputs
 
 
+def rerun(entry: Mapping[str, Any], prompt: Mapping[str, Any]) -> set[str]:
+    """Which nodes of a finished run were executed, as opposed to taken from the cache."""
+    (cached,) = [data["nodes"] for kind, data in entry["status"]["messages"] if kind == "execution_cached"]
+    return set(prompt) - set(cached)
+
+
 @contextmanager
-def running_comfy(work: Path) -> Iterator[Comfy]:
-    """Start ComfyUI on the CPU with this pack linked in; stop it at the end."""
+def running_comfy(work: Path, *options: str, environment: Mapping[str, str] | None = None) -> Iterator[Comfy]:
+    """Start ComfyUI with this pack linked in, on the CPU unless ``options`` say where; stop it at the end."""
     checkout = Path(os.environ["COMFYUI_PATH"])
     python = os.environ.get("COMFYUI_PYTHON", sys.executable)
     for name in ("custom_nodes", "models", "input", "output", "temp", "user"):
@@ -132,13 +162,14 @@ def running_comfy(work: Path) -> Iterator[Comfy]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [python, "main.py", "--cpu", "--listen", "127.0.0.1", "--port", str(port), "--base-directory", str(work)]
+    command = [python, "main.py", "--listen", "127.0.0.1", "--port", str(port), "--base-directory", str(work)]
+    command += options if {"--lowvram", "--novram"} & set(options) else ["--cpu", *options]
     command += ["--database-url", f"sqlite:///{work}/user/comfyui.db", "--disable-auto-launch", "--disable-api-nodes"]
     log = (work / "comfy.log").open("w", encoding="utf-8")
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    with log, subprocess.Popen(command, cwd=checkout, stdout=log, stderr=log, env=environment) as process:
+    settings = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", **(environment or {})}
+    with log, subprocess.Popen(command, cwd=checkout, stdout=log, stderr=log, env=settings) as process:
         try:
-            comfy = Comfy(f"http://127.0.0.1:{port}", work)
+            comfy = Comfy(f"http://127.0.0.1:{port}", work, process.pid)
             _wait_until_up(comfy, process)
             yield comfy
         finally:

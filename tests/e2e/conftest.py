@@ -20,6 +20,9 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def comfy(tmp_path_factory):
-    """A running ComfyUI with this pack and nothing else."""
-    with running_comfy(tmp_path_factory.mktemp("comfy")) as server:
+    """A running ComfyUI with this pack and tiny stand-ins for the models that users bring."""
+    work = tmp_path_factory.mktemp("comfy")
+    (work / "custom_nodes").mkdir()
+    (work / "custom_nodes" / "stand_ins").symlink_to(HERE / "stand_ins", target_is_directory=True)
+    with running_comfy(work) as server:
         yield server

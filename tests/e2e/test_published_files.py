@@ -5,7 +5,7 @@ from builders import small_generator
 from safetensors import safe_open
 
 from ..checkpoints.official_pickle import write_official_pickle
-from .test_workflows import Graph, save
+from .graphs import Graph, save
 
 MODEL = "model_512.pkl"
 

@@ -1,26 +1,12 @@
 """Run by ComfyUI's Python: the toy MODEL, CLIP and VAE against diffusers. Prints the largest differences as JSON."""
 
-import importlib.util
 import json
-import sys
-from pathlib import Path
 
-pack, comfyui = Path(sys.argv[1]), sys.argv[2]
-sys.argv = ["main.py", "--cpu"]
-sys.path.insert(0, comfyui)
-
-import comfy.options  # noqa: E402
-
-comfy.options.enable_args_parsing()
-
-import torch  # noqa: E402
-from diffusers import StableDiffusionPipeline  # noqa: E402
-
-spec = importlib.util.spec_from_file_location("pack", pack / "__init__.py", submodule_search_locations=[str(pack)])
-sys.modules["pack"] = importlib.util.module_from_spec(spec)
-
-from pack.nodes.toy_models import load_clip, load_model, load_vae  # noqa: E402
-from pack.portrait3d_core.toy.bundle_files import diffusion_path  # noqa: E402
+import inside_comfy  # noqa: F401
+import torch
+from diffusers import StableDiffusionPipeline
+from pack.nodes.toy_models import load_clip, load_model, load_vae
+from pack.portrait3d_core.toy.bundle_files import diffusion_path
 
 TEXT = "front view, toy head with fair skin, long red hair, blue shirt"
 
