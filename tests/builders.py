@@ -8,7 +8,9 @@ import torch
 from portrait3d_core.generator.config import GeneratorConfig
 from portrait3d_core.generator.generator import Generator
 from portrait3d_core.generator.superresolution import SuperResolutionConfig
-from portrait3d_core.portrait import Portrait, Scene
+from portrait3d_core.portrait import Portrait, Scene, ToRGB
+from portrait3d_core.rendering.decoder import Decoder
+from portrait3d_core.rendering.trigrid import TriGrid
 
 SMALL = GeneratorConfig(
     z_dim=16,
@@ -47,6 +49,16 @@ def small_portrait(seed: int = 0, config: GeneratorConfig = SMALL) -> Portrait:
     generator = small_generator(seed, config)
     z = torch.randn(1, config.z_dim, generator=torch.Generator().manual_seed(seed))
     return generator.synthesise(generator.mapping(z))
+
+
+def solid_block_portrait() -> Portrait:
+    """A real portrait whose density is high near the middle of the box: features fall off from the tri-grid's centre."""
+    axis = (torch.arange(16) + 0.5) / 16 * 2 - 1
+    bump = (0.6 - (axis[:, None] ** 2 + axis**2)).expand(1, 3, 3, 16, 16).contiguous()
+    decoder = Decoder(
+        torch.eye(1) * 8, torch.zeros(1), torch.tensor([[60.0], [1.0], [0.0], [0.0]]), torch.tensor([-120.0, 0, 0, 0])
+    )
+    return Portrait(TriGrid({16: bump}, 0.7, 3), decoder, ToRGB(torch.eye(3)[None] * 0.1, torch.zeros(3)))
 
 
 def make_read_only(monkeypatch, folder: Path, files) -> None:

@@ -6,11 +6,15 @@ import pytest
 import torch
 
 from portrait3d_core.cameras import (
+    FOCAL_ALIGNED,
     Cameras,
+    carried,
+    focal_of,
     frontal_camera,
     orbit_cameras,
     pitch_from_paper_vertical,
     refinement_views,
+    rows_of_views,
     sway,
     turntable,
 )
@@ -22,6 +26,37 @@ def test_frontal_camera_equals_the_published_label():
         + [6.5104166, 0, 0.5, 0, 6.5104166, 0.5, 0, 0, 1.0]
     )
     assert torch.allclose(frontal_camera().label[0], expected, atol=2e-7)
+
+
+def test_a_focal_length_spans_its_angle():
+    assert focal_of(8.7834) == pytest.approx(FOCAL_ALIGNED, rel=1e-4)
+    assert focal_of(90.0) == pytest.approx(0.5)
+
+
+def test_rows_of_views_default_to_the_refinement_views():
+    assert torch.allclose(rows_of_views().cam2world, refinement_views().cam2world, atol=2e-5)
+    assert torch.equal(rows_of_views().intrinsics, refinement_views().intrinsics)
+
+
+def test_one_row_of_views_is_a_turntable():
+    assert torch.allclose(rows_of_views(6, 15.0, 1, first_yaw_deg=0.0).cam2world, turntable(6, 15.0).cam2world, atol=1e-6)
+
+
+@pytest.mark.parametrize("path", [turntable(5), sway(7), rows_of_views(3)])
+def test_a_carried_path_begins_where_it_shall_and_moves_as_before(path):
+    assert torch.allclose(carried(path, path[0]).cam2world, path.cam2world, atol=1e-5)
+    start = orbit_cameras([40.0], 12.0, radius=2.0, focal=4.0)
+    found = carried(path, start)
+    assert torch.allclose(found.cam2world[0], start.cam2world[0], atol=1e-5)
+    assert torch.allclose(found.intrinsics, start.intrinsics.expand(len(path), -1, -1))
+    rotations = found.cam2world[:, :3, :3]
+    assert torch.allclose(rotations @ rotations.mT, torch.eye(3).expand(len(path), -1, -1), atol=1e-5)
+
+
+def test_a_carried_turntable_goes_around_at_the_given_height():
+    start = orbit_cameras([40.0], 12.0, radius=2.0, focal=4.0)
+    expected = orbit_cameras([40.0 + 72.0 * index for index in range(5)], 12.0, radius=2.0, focal=4.0)
+    assert torch.allclose(carried(turntable(5), start).cam2world, expected.cam2world, atol=1e-5)
 
 
 def test_label_round_trip():

@@ -81,3 +81,24 @@ def test_usage_errors_exit_with_2():
     with pytest.raises(SystemExit) as stop:
         main(["generate"])
     assert stop.value.code == 2
+
+
+def test_a_stopped_run_goes_on_with_the_same_command(tmp_path, monkeypatch, capsys):
+    import portrait3d_core.pipeline as pipeline
+
+    left = []
+
+    def stopped(*args, keep, **named):
+        with keep.run("some stage", 3, {}) as run:
+            left.append(list(run.steps()))
+            with run.update(run.steps()[0]):
+                pass
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "text_to_portrait", stopped)
+    command = ["generate", "a person with red hair", "--output", str(tmp_path)]
+    for more in ([], [], ["--seed", "1"], ["--no-resume"]):
+        assert main([*command, *more]) == 130
+    assert "goes on from here" in capsys.readouterr().err
+    assert left == [[1, 2, 3], [2, 3], [3], [1, 2, 3]]
+    assert len(list((tmp_path / "runs").iterdir())) == 1

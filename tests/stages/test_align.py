@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from portrait3d_core.cameras import frontal_camera
 from portrait3d_core.errors import ImageError, SettingsError
 from portrait3d_core.stages.align import Alignment, AlignSettings, align
+from portrait3d_core.stages.landmarks import measure_face
 from portrait3d_core.stages.silhouette import Crop, crop_pixels, fit_silhouette, measure_head
 from portrait3d_core.toy.heads import render_head, sample_attributes
 
@@ -210,6 +211,15 @@ def test_a_photograph_with_a_busy_background_is_framed(astronaut):
     assert result.mask is not None  # the backdrop inside the crop is plain enough
     assert float(result.mask[200:300, 200:300].mean()) > 0.99
     assert float(result.mask[:100, :60].mean()) < 0.01
+
+
+def test_landmarks_frame_a_photograph_like_the_face_finder(astronaut):
+    points = torch.full((68, 2), 225.0)
+    points[36:42] = torch.tensor([203.0, 101.0])
+    points[42:48] = torch.tensor([246.7, 103.0])
+    points[48], points[54] = torch.tensor([204.0, 141.0]), torch.tensor([242.5, 141.7])
+    found = align(astronaut.mean(-1), None, bust(96), face=measure_face(points))  # too grey for the finder
+    assert_frames_the_astronaut(found)
 
 
 @pytest.mark.parametrize("exposure", [0.5, 1.2])

@@ -7,17 +7,12 @@ from builders import SMALL, small_generator
 from portrait3d_core.cameras import frontal_camera, orbit_cameras
 from portrait3d_core.errors import Cancelled, ImageError, NumericalError, SettingsError
 from portrait3d_core.rendering.render import RenderSettings, render
-from portrait3d_core.stages.align import AlignSettings
-from portrait3d_core.stages.invert import (
-    InvertSettings,
-    invert,
-    latent_noise_ramp,
-    latent_statistics,
-    learning_rate_ramp,
-    noise_regulariser,
-    turned,
-)
+from portrait3d_core.stages.align import AlignSettings, frame_face
+from portrait3d_core.stages.expectation import latent_statistics, reference_face, reference_mask
+from portrait3d_core.stages.invert import InvertSettings, Photo, invert, invert_photos
+from portrait3d_core.stages.latent_search import latent_noise_ramp, learning_rate_ramp, turned
 from portrait3d_core.stages.likeness import LikenessSettings
+from portrait3d_core.stages.noise_patterns import noise_regulariser
 
 RENDER = RenderSettings(resolution=16, coarse_samples=8, fine_samples=6, march="fine")
 SETTINGS = InvertSettings(
@@ -49,7 +44,7 @@ def test_a_picture_of_a_portrait_is_found_again(generator, photo):
     assert result.portrait.w_plus is not None
     assert not result.portrait.w_plus.requires_grad
     assert result.portrait.provenance.history[-1].stage == "invert"
-    assert result.aligned.shape == (32, 32, 3)
+    assert result.aligned.shape == (1, 32, 32, 3)
 
 
 def test_the_same_seed_gives_the_same_portrait(generator, photo):
@@ -103,6 +98,83 @@ def test_turning_the_camera_is_bounded(generator, photo):
 def test_turned_cameras_follow_the_orbit():
     moved = turned(orbit_cameras([20.0], 5.0), torch.tensor([10.0, -5.0]))
     assert torch.allclose(moved.cam2world, orbit_cameras([30.0], 0.0).cam2world, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def around(generator):
+    """Pictures of the same portrait from three sides, and their cameras."""
+    z = torch.randn(1, SMALL.z_dim, generator=torch.Generator().manual_seed(7))
+    cameras = orbit_cameras([0.0, 60.0, -60.0])
+    views = render(generator.synthesise(generator.mapping(z)), cameras, replace(RENDER, resolution=32))
+    return [Photo(image, camera=cameras[index]) for index, image in enumerate(views.image())]
+
+
+def test_one_photo_of_several_is_the_same_as_one(generator, photo):
+    settings = replace(SETTINGS, steps=4, likeness=LikenessSettings(steps=2))
+    single = invert(photo, generator, settings)
+    joint = invert_photos([Photo(photo)], generator, settings)
+    twice = invert_photos([Photo(photo), Photo(photo)], generator, settings)
+    assert single.losses == joint.losses
+    assert twice.losses == pytest.approx(single.losses, rel=1e-4)
+
+
+def test_several_photos_of_one_person_are_found_together(generator, around):
+    found = invert_photos(around, generator, replace(SETTINGS, steps=10))
+    assert found.losses[-1] < 0.8 * found.losses[0]
+    assert len(found.alignments) == len(found.camera) == 3 and found.aligned.shape == (3, 32, 32, 3)
+    assert torch.allclose(found.camera.yaw_deg, torch.tensor([0.0, 60.0, -60.0]), atol=1e-3)
+    assert len(found.portrait) == 1
+
+
+def test_photos_from_the_side_tell_what_the_front_does_not(generator, around):
+    """The sides come closer to their photos than with the front alone."""
+    settings = replace(SETTINGS, steps=5, likeness=LikenessSettings(steps=8))
+    results = [invert_photos(photos, generator, settings).portrait for photos in (around[:1], around)]
+
+    def distance(portrait):
+        looks = [render(portrait, photo.camera, replace(RENDER, resolution=32)).image()[0] for photo in around[1:]]
+        return float(torch.stack([(look - photo.image).abs().mean() for look, photo in zip(looks, around[1:])]).mean())
+
+    assert distance(results[1]) < distance(results[0])
+
+
+def test_cameras_turn_one_by_one(generator, around):
+    found = invert_photos(around, generator, replace(SETTINGS, steps=4, turn_deg=3.0))
+    moved = found.camera.yaw_deg - torch.tensor([0.0, 60.0, -60.0])
+    assert bool((moved.abs() <= 3.0).all()) and len(set(moved.tolist())) == 3
+
+
+def test_previews_show_all_photos_side_by_side(generator, around):
+    heard = []
+    invert_photos(around[:2], generator, replace(SETTINGS, steps=1), on_step=heard.append)
+    assert heard[0].preview.shape == (16, 32, 3)
+
+
+def test_photos_all_around_leave_nothing_to_hold(generator, photo):
+    cameras = orbit_cameras([60.0 * index for index in range(6)])
+    photos = [Photo(photo, camera=cameras[index]) for index in range(6)]
+    found = invert_photos(photos, generator, replace(SETTINGS, steps=1, likeness=LikenessSettings(steps=2)))
+    assert len(found.losses) == 3
+
+
+def test_the_frame_of_a_side_photo_is_what_its_camera_sees(generator):
+    """The face moves out of the middle on the side it looks to; from the front it stays where the silhouette has it."""
+    average = latent_statistics(generator, 20).average
+    front = reference_face(generator, average, frontal_camera())
+    expected = frame_face(reference_mask(generator, average))
+    assert (front.centre_x, front.centre_y) == pytest.approx((expected.centre_x, expected.centre_y), abs=0.02)
+    left, right = (reference_face(generator, average, orbit_cameras([yaw])) for yaw in (-40.0, 40.0))
+    assert right.centre_x < front.centre_x < left.centre_x and right.width == front.width
+    side = reference_mask(generator, average, camera=orbit_cameras([90.0]))
+    assert side.shape == (96, 96) and not torch.equal(side, reference_mask(generator, average))
+
+
+def test_the_photo_that_cannot_be_framed_is_named(generator, photo):
+    settings = replace(SETTINGS, align=AlignSettings("manual", resolution=32))
+    with pytest.raises(ImageError, match="Image 2: The photo is 8 x 8"):
+        invert_photos([Photo(photo), Photo(photo[:8, :8])], generator, settings)
+    with pytest.raises(ImageError, match="no photo"):
+        invert_photos([], generator, settings)
 
 
 def test_inference_mode_is_no_obstacle(generator, photo):
