@@ -7,6 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from builders import SMALL
+
+from .running import run
 
 ROOT = Path(__file__).resolve().parents[2]
 FAKES = Path(__file__).parent / "fakes"
@@ -59,3 +63,19 @@ def folders(pack, tmp_path):
     pack.module("nodes.folders").register_model_folder()
     (tmp_path / "models" / "portrait3d").mkdir(parents=True)
     return tmp_path
+
+
+@pytest.fixture
+def generator(pack, folders):
+    """A GENERATOR wire value of random weights, loaded by the node."""
+    torch.manual_seed(0)
+    network = pack.module("portrait3d_core.generator.generator").Generator(SMALL)
+    save = pack.module("portrait3d_core.checkpoints.generator_file").save_generator
+    save(network, folders / "models" / "portrait3d" / "tiny.safetensors")
+    return run(pack, "LoadGenerator", generator="tiny.safetensors")[0]
+
+
+@pytest.fixture
+def portrait(pack, generator):
+    """A PORTRAIT wire value; an inference tensor throughout, as from any node."""
+    return run(pack, "RandomPortrait", generator=generator, seed=1, truncation=1.0)[0]

@@ -6,29 +6,16 @@ import pytest
 import torch
 from builders import SMALL
 
+from .running import run
+
 HOSTILE = ["../portrait3d/x.safetensors", "/etc/passwd", "nul\0byte.safetensors", "", "not there.safetensors"]
 QUICK = dict(resolution=32, samples=4, superresolution=False, background="white")
-
-
-@pytest.fixture
-def generator(pack, folders):
-    torch.manual_seed(0)
-    network = pack.module("portrait3d_core.generator.generator").Generator(SMALL)
-    save = pack.module("portrait3d_core.checkpoints.generator_file").save_generator
-    save(network, folders / "models" / "portrait3d" / "tiny.safetensors")
-    return run(pack, "LoadGenerator", generator="tiny.safetensors")[0]
 
 
 @pytest.fixture
 def heads(pack, generator):
     """Two PORTRAIT wire values; inference tensors, as from any node."""
     return [run(pack, "RandomPortrait", generator=generator, seed=seed, truncation=1.0)[0] for seed in (1, 2)]
-
-
-def run(pack, name, **inputs):
-    """The outputs of a node."""
-    with torch.inference_mode():
-        return pack.node(f"Portrait3D{name}").execute(**inputs).args
 
 
 def same(a, b) -> bool:

@@ -5,33 +5,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from builders import SMALL
 
 from .fake_models import FakeControl, conditioning, fake_model, fake_vae
+from .running import run
 
 TEXTS = {"positive": conditioning(0.5), "negative": conditioning(0.0)}
-
-
-@pytest.fixture
-def generator(pack, folders):
-    """A GENERATOR wire value, loaded by the node."""
-    torch.manual_seed(0)
-    network = pack.module("portrait3d_core.generator.generator").Generator(SMALL)
-    save = pack.module("portrait3d_core.checkpoints.generator_file").save_generator
-    save(network, folders / "models" / "portrait3d" / "tiny.safetensors")
-    return run(pack, "LoadGenerator", generator="tiny.safetensors")[0]
-
-
-@pytest.fixture
-def portrait(pack, generator):
-    """A PORTRAIT wire value; an inference tensor throughout, as from any node."""
-    return run(pack, "RandomPortrait", generator=generator, seed=1, truncation=1.0)[0]
-
-
-def run(pack, name, **inputs):
-    """The outputs of a node."""
-    with torch.inference_mode():
-        return pack.node(f"Portrait3D{name}").execute(**inputs).args
 
 
 def unchanged(before, after) -> bool:

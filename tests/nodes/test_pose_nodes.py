@@ -5,6 +5,8 @@ import torch
 from bodies import body_state
 from builders import SMALL
 
+from .running import run
+
 QUICK = dict(
     path="turntable", frames=1, resolution=32, pitch=0.0, samples=4, superresolution=False, background="white", fps=12.0
 )
@@ -24,12 +26,6 @@ def load(pack, folders):
         return run(pack, "LoadGenerator", generator="tiny.safetensors")[0]
 
     return loaded
-
-
-def run(pack, name, **inputs):
-    """The outputs of a node."""
-    with torch.inference_mode():
-        return pack.node(f"Portrait3D{name}").execute(**inputs).args
 
 
 def random_portrait(pack, generator):

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from builders import SMALL
 
-from .test_nodes import run, unchanged
+from .running import run
+from .test_nodes import unchanged
 
 SMALL_VIEWS = {"resolution": 32, "samples": 4, "superresolution": False, "background": "portrait"}
 LAYOUT = {"count": 2, "rows": 2, "pitch": 10.0, "first_yaw": 0.0, "field_of_view": 8.82}
@@ -17,20 +17,6 @@ CAMERA = {
     "zoom": 4,
     "cameraType": "perspective",
 }
-
-
-@pytest.fixture
-def generator(pack, folders):
-    torch.manual_seed(0)
-    network = pack.module("portrait3d_core.generator.generator").Generator(SMALL)
-    save = pack.module("portrait3d_core.checkpoints.generator_file").save_generator
-    save(network, folders / "models" / "portrait3d" / "tiny.safetensors")
-    return run(pack, "LoadGenerator", generator="tiny.safetensors")[0]
-
-
-@pytest.fixture
-def portrait(pack, generator):
-    return run(pack, "RandomPortrait", generator=generator, seed=1, truncation=1.0)[0]
 
 
 def test_render_views_gives_pictures_hints_and_cameras(pack, portrait):

@@ -117,8 +117,10 @@ def test_bad_images_are_refused_or_end_the_fit():
         fit_views(small_portrait(), torch.zeros(4, 8, 8, 3), CAMERAS, QUICK)
     with pytest.raises(ImageError, match="4 cameras"):
         fit_views(small_portrait(), torch.zeros(3, 16, 16, 3), CAMERAS, QUICK)
-    with pytest.raises(DivergedError, match="5 steps in a row"):
+    with pytest.raises(ImageError, match="NaN"):
         fit_views(small_portrait(), torch.full((4, 16, 16, 3), float("nan")), CAMERAS, QUICK)
+    with pytest.raises(DivergedError, match="5 steps in a row"):
+        fit_views(small_portrait(), torch.full((4, 16, 16, 3), 1e38), CAMERAS, QUICK)
 
 
 def test_pixel_loss_is_the_papers_and_its_mask_has_no_gradient():
