@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from .measure import Cost, Counts, measure
-from .report import HEADER, WANTED, compare, entry_line, read_run, text_line, write_readme
+from .report import HEADER, compare, entry_line, read_run, text_line, write_readme
 from .rows import Row, row_makers, rows
 from .subjects import SIZES, Subject, make_subject
 
@@ -34,6 +34,9 @@ def main() -> None:
         return
     torch.set_num_threads(options.threads)
     device = torch.device(options.device)
+    if options.memory_gb:
+        whole = torch.cuda.get_device_properties(device).total_memory
+        torch.cuda.set_per_process_memory_fraction(options.memory_gb * 2**30 / whole, device)
     subject = make_subject(options.sizes, device, DTYPES[options.dtype])
     unknown = set(options.stages) - set(row_makers(subject.full_size))
     if unknown:
@@ -58,6 +61,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--device", default="cpu")
     made.add_argument("--dtype", choices=DTYPES, default="float32", help="of weights and tri-grid")
     made.add_argument("--threads", type=int, default=1)
+    made.add_argument("--memory-gb", type=float, help="CUDA: fail rather than use more, as on a smaller card")
     made.add_argument("--stages", nargs="+", default=[], metavar="STAGE", help="only these rows (default all)")
     made.add_argument("--repeats", type=int, default=5)
     made.add_argument("--budget", type=float, default=30.0, help="seconds after which a row is not repeated any more")
@@ -73,11 +77,12 @@ def entry(row: Row, subject: Subject, options: argparse.Namespace) -> dict[str, 
     decoder = subject.portrait.decoder
     counts = Counts(decoder.hidden_weight.shape[1], decoder.hidden_weight.shape[0])
     cost = measure(row.work, subject.device, options.repeats, options.budget, counts)
-    found = {"name": row.name, "device": subject.device.type, **scaled(cost, row.scale), "counts": counts.as_dict()}
+    found = {"name": row.name, "device": subject.device.type, "full_size": subject.full_size}
+    found |= {**scaled(cost, row.scale), "counts": counts.as_dict()}
     if row.literal is not None and not options.no_literal:
         found["literal"] = scaled(measure(row.literal, subject.device, options.repeats, options.budget / 3), row.literal_scale)
-    if subject.full_size and row.name in WANTED:
-        found["wanted"] = WANTED[row.name]
+    if row.model is not None:
+        found["model"] = scaled(measure(row.model, subject.device, options.repeats, options.budget), row.scale)
     return found
 
 

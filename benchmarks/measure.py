@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
@@ -18,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 _LOOK_UPS = ("grid_sampler_2d", "grid_sampler_3d")
+_SUMS = ("_embedding_bag", "_embedding_bag_forward_only")
 _GRADIENTS = ("grid_sampler_2d_backward", "grid_sampler_3d_backward")
 _PRODUCTS = {"mm": 1, "addmm": 2, "bmm": 1}
 """Matrix products, and which of their arguments is the right factor."""
@@ -25,12 +26,13 @@ _PRODUCTS = {"mm": 1, "addmm": 2, "bmm": 1}
 
 @dataclass(frozen=True)
 class Cost:
-    """runs: how many were timed. wall_s, cpu_s: medians. peak_mb: most memory beyond what was there before."""
+    """runs: how many were timed. wall_s, cpu_s: medians. peak_mb: most memory beyond ``before_mb``, what was there before."""
 
     runs: int
     wall_s: float
     cpu_s: float
     peak_mb: float
+    before_mb: float
 
 
 def measure(
@@ -45,8 +47,8 @@ def measure(
         if counts is not None:
             costs, counts, budget_s = [], None, budget_s - costs[0].wall_s
         costs.append(_run(work, device))
-    wall, cpu, peak = (statistics.median(getattr(cost, name) for cost in costs) for name in ("wall_s", "cpu_s", "peak_mb"))
-    return Cost(len(costs), wall, cpu, peak)
+    medians = (statistics.median(getattr(cost, field.name) for cost in costs) for field in fields(Cost)[1:])
+    return Cost(len(costs), *medians)
 
 
 def _run(work: Callable[[], object], device: torch.device, counts: Counts | None = None) -> Cost:
@@ -58,7 +60,7 @@ def _run(work: Callable[[], object], device: torch.device, counts: Counts | None
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    return Cost(1, wall, cpu, (_peak_bytes(device) - before) / 2**20)
+    return Cost(1, wall, cpu, (_peak_bytes(device) - before) / 2**20, before / 2**20)
 
 
 def _forget_peak(device: torch.device) -> int:
@@ -105,6 +107,8 @@ class Counts(TorchDispatchMode):
         name = function.overloadpacket.__name__
         if name in _LOOK_UPS:
             self.look_ups += args[1].shape[:-1].numel()
+        if name in _SUMS:
+            self.look_ups += args[1].numel() // 4  # four corners
         if name in _GRADIENTS:
             self.gradients += args[2].shape[:-1].numel()
         factor = _PRODUCTS.get(name)

@@ -9,24 +9,24 @@ from functools import partial
 import torch
 
 from portrait3d_core.cameras import frontal_camera, refinement_views, turntable
-from portrait3d_core.checkpoints.generator_file import load_generator
 from portrait3d_core.generator.layers import Noise
 from portrait3d_core.generator.superresolution import super_resolve
 from portrait3d_core.guidance.critic import Critic
 from portrait3d_core.guidance.diffusers_critic import load_critic
 from portrait3d_core.guidance.optimise import LevelOptimiser
 from portrait3d_core.guidance.oracle import OracleCritic
-from portrait3d_core.guidance.residual import Guide
+from portrait3d_core.guidance.residual import Guide, SeenViews, image_gradient
 from portrait3d_core.guidance.views import draw_views
 from portrait3d_core.pipeline import text_to_portrait
 from portrait3d_core.portrait import Portrait
 from portrait3d_core.profiles import PROFILES
+from portrait3d_core.rendering.field import for_reading
 from portrait3d_core.rendering.render import RayNoise, RenderSettings, render
 from portrait3d_core.rendering.settings import RAYS_PER_CHUNK
 from portrait3d_core.stages import distill, refine
 from portrait3d_core.stages.mesh import MeshSettings, density_to_logit, extract_mesh
 from portrait3d_core.stages.orbit import OrbitSettings, orbit
-from portrait3d_core.toy.bundle_files import diffusion_path, generator_path
+from portrait3d_core.toy.bundle_files import diffusion_path
 from tests.reference import mesh as literal_mesh
 from tests.reference import synthesis, volume
 
@@ -44,6 +44,7 @@ class Row:
     """One line of the table.
 
     work, literal: what is timed; literal is None where there is nothing plainer to compare with.
+    model: the part of the work that is the diffusion model's own, timed by itself, or None.
     scale, literal_scale: factors from what is run to what the line is about.
     """
 
@@ -52,12 +53,18 @@ class Row:
     literal: Work | None = None
     scale: float = 1.0
     literal_scale: float = 1.0
+    model: Work | None = None
+
+
+FOR_A_GPU = ("distil step, SD1.5 size", *(f"pipeline, SD1.5 size, {profile}" for profile in ("paper", "default", "fast")))
+"""Rows of full size that take hours on a processor, which are left out there unless they are named."""
 
 
 def rows(subject: Subject, chosen: list[str]) -> Iterator[Row]:
-    """The rows named in ``chosen`` (all if empty), made one at a time, so that only one holds memory."""
+    """The rows named in ``chosen`` (all that suit the device if empty), made one at a time, so that only one holds memory."""
     for name, make in row_makers(subject.full_size).items():
-        if not chosen or name in chosen:
+        suits = subject.device.type != "cpu" or name not in FOR_A_GPU
+        if name in chosen or (not chosen and suits):
             yield make(name, subject)
 
 
@@ -67,7 +74,7 @@ def row_makers(full_size: bool) -> dict[str, Callable[[str, Subject], Row]]:
     if full_size:
         makers["super-resolution"] = superresolution
     makers |= {f"render {side}": partial(render_row, side) for side in (64, 128, 256, 512)}
-    makers["orbit frame 256"] = partial(render_row, 256, sampled=False)
+    makers["orbit frame 256"] = orbit_frame
     makers["render 128, gradients"] = gradients
     makers |= {f"mesh {size}": partial(mesh, size) for size in (128, 256, 512)}
     makers["distil step, no diffusion"] = partial(distil_step, no_diffusion)
@@ -75,8 +82,9 @@ def row_makers(full_size: bool) -> dict[str, Callable[[str, Subject], Row]]:
     makers["refine step"] = refine_step
     makers[f"orbit of {ORBIT_FRAMES}"] = orbit_row
     if not full_size:
-        makers["whole pipeline"] = pipeline
-    return makers
+        return makers | {"whole pipeline": partial(pipeline, toy_diffusion, "toy")}
+    makers[FOR_A_GPU[0]] = partial(distil_step, sd15_size)
+    return makers | {name: partial(pipeline, sd15_size, name.split(", ")[-1]) for name in FOR_A_GPU[1:]}
 
 
 def mapping(name: str, subject: Subject) -> Row:
@@ -110,14 +118,21 @@ def superresolution(name: str, subject: Subject) -> Row:
     return Row(name, no_grad(super_resolve, portrait.superresolution, rgb, features), literal)
 
 
-def render_row(side: int, name: str, subject: Subject, *, sampled: bool = True) -> Row:
-    """One frontal view, 48 + 48 samples; ``sampled`` at random places, otherwise at even ones as in videos."""
+def orbit_frame(name: str, subject: Subject, side: int = 256) -> Row:
+    """One of many views of a fixed portrait, sampled at even places as in videos."""
+    settings = RenderSettings(resolution=side)
+    fixed = torch.no_grad()(for_reading)(subject.portrait, ORBIT_FRAMES * side**2)
+    work = no_grad(render, fixed, camera(subject), settings)
+    return replace(render_row(side, name, subject), work=work)
+
+
+def render_row(side: int, name: str, subject: Subject) -> Row:
+    """One frontal view, 48 + 48 samples at random places."""
     settings = RenderSettings(resolution=side)
     patch = min(side, PATCH)
     window = ((side - patch) // 2, (side - patch) // 2, patch)
-    noise = random_places(settings) if sampled else None
-    work = no_grad(render, subject.portrait, camera(subject), settings, noise=noise)
-    part = random_places(settings, window)
+    work = no_grad(render, subject.portrait, camera(subject), settings, noise=random_places(subject, settings))
+    part = random_places(subject, settings, window)
     literal = no_grad(volume.render, subject.portrait, camera(subject), settings, part, patch=window)
     return Row(name, work, literal, literal_scale=(side / patch) ** 2)
 
@@ -125,7 +140,7 @@ def render_row(side: int, name: str, subject: Subject, *, sampled: bool = True) 
 def gradients(name: str, subject: Subject, side: int = 128) -> Row:
     """Forward, and backward to all levels."""
     settings = RenderSettings(resolution=side)
-    noise = random_places(settings)
+    noise = random_places(subject, settings)
 
     def backward(draw: Callable[[Portrait], torch.Tensor]) -> None:
         levels = {size: level.clone().requires_grad_() for size, level in subject.portrait.trigrid.levels.items()}
@@ -158,10 +173,19 @@ def toy_diffusion(subject: Subject) -> Critic:
     return load_critic(diffusion_path(), device=subject.device, dtype=torch.float32)
 
 
+def sd15_size(subject: Subject) -> Critic:
+    """A diffusion model of the usual size."""
+    from .sd15 import sd15_critic
+
+    return sd15_critic(subject.device)
+
+
 def distil_step(make_critic: Callable[[Subject], Critic], name: str, subject: Subject) -> Row:
-    """Render, compare, go back, move: one step of the toy's or the paper's distillation, in pixels."""
+    """Render, compare, go back, move: one step of the toy's or the paper's distillation; in pixels, except at SD1.5's size."""
     critic = make_critic(subject)
-    settings = replace(PROFILES["paper" if subject.full_size else "toy"].distill, residual_space="image")
+    settings = PROFILES["paper" if subject.full_size else "toy"].distill
+    if make_critic is not sd15_size:
+        settings = replace(settings, residual_space="image")
     guide = Guide(
         critic,
         critic.prompt("a person with short hair", ""),
@@ -179,7 +203,12 @@ def distil_step(make_critic: Callable[[Subject], Critic], name: str, subject: Su
         distill.find_gradients(guide, levels, settings, 1, views, distill.draw_moment(settings, 1, generator), RAYS_PER_CHUNK)
         levels.step(1)
 
-    return Row(name, step)
+    def model() -> None:
+        count, side = settings.views.per_step, settings.views.resolution
+        seen = SeenViews(torch.zeros(count, 3, side, side, device=subject.device), torch.zeros(count))
+        image_gradient(guide, seen, distill.draw_moment(settings, 1, generator))
+
+    return Row(name, step, model=model if make_critic is sd15_size else None)
 
 
 def refine_step(name: str, subject: Subject) -> Row:
@@ -191,7 +220,7 @@ def refine_step(name: str, subject: Subject) -> Row:
     corner = (settings.resolution - settings.crop) // 2
     patch = (corner, corner, settings.crop)
     target = torch.zeros(1, 3, settings.crop, settings.crop, device=subject.device)
-    window = refine.Window(target, None, refinement_views()[0], patch, 1.0, random_places(fine, patch))
+    window = refine.Window(target, None, refinement_views()[0], patch, 1.0, random_places(subject, fine, patch))
 
     def step() -> None:
         refine.find_gradients(levels, window, settings, fine, RAYS_PER_CHUNK)
@@ -206,15 +235,19 @@ def orbit_row(name: str, subject: Subject) -> Row:
     return Row(name, partial(orbit, subject.portrait, turntable(2), settings), scale=ORBIT_FRAMES / 2)
 
 
-def pipeline(name: str, subject: Subject) -> Row:
-    """A sentence to a portrait with the toy profile."""
-    generator, critic = load_generator(generator_path()).eval().requires_grad_(False).to(subject.device), toy_diffusion(subject)
-    return Row(name, partial(text_to_portrait, "a person with red hair", generator, critic, PROFILES["toy"]))
+def pipeline(make_critic: Callable[[Subject], Critic], profile: str, name: str, subject: Subject) -> Row:
+    """A sentence to a portrait. What a model with random weights draws has no face to be framed by, so it is taken as it is."""
+    settings = PROFILES[profile]
+    framed = replace(settings.invert_sample.align, method="none")
+    settings = replace(settings, invert_sample=replace(settings.invert_sample, align=framed))
+    critic = make_critic(subject)
+    return Row(name, partial(text_to_portrait, "a person with red hair", subject.generator, critic, settings))
 
 
-def random_places(settings: RenderSettings, window: tuple[int, int, int] | None = None) -> RayNoise:
+def random_places(subject: Subject, settings: RenderSettings, window: tuple[int, int, int] | None = None) -> RayNoise:
     """Seeded random sample positions of one view or a window of it."""
-    return RayNoise.draw(1, settings, torch.Generator().manual_seed(0), window)
+    drawn = RayNoise.draw(1, settings, torch.Generator().manual_seed(0), window)
+    return RayNoise(drawn.coarse.to(subject.device), drawn.fine.to(subject.device))
 
 
 def camera(subject: Subject):

@@ -34,15 +34,16 @@ def is_out_of_memory(error: BaseException) -> bool:
 def free_caches() -> None:
     """Give back what Python and torch's allocators hold without using it."""
     gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    elif torch.backends.mps.is_available():
+    if torch.backends.mps.is_available():
         torch.mps.empty_cache()
+    for backend in (getattr(torch, name, None) for name in ("cuda", "xpu", "npu")):
+        if backend is not None and backend.is_available():
+            backend.empty_cache()
 
 
 @dataclass
 class SmallerChunks:
-    """Calls a piece of work with a number of rays per chunk, halved whenever memory runs out, for all later calls too.
+    """Calls a piece of work with how many rays or points to handle at once, halved when memory runs out, also for later calls.
 
     The work must be repeatable: it may leave nothing behind but what it returns. ``random``, if given, is what it draws from
     and is wound back for a repetition, so that the result does not depend on how often it was tried.
@@ -64,9 +65,33 @@ class SmallerChunks:
                     raise too_little_memory(error) from error
             free_caches()  # outside of the except block, where the failed work's tensors are still held by the traceback
             self.rays = max(SMALLEST_CHUNK, self.rays // 2)
-            _log.warning("Out of memory; trying again with %d rays at once", self.rays)
+            _log.warning("Out of memory; trying again with %d rays or points at once", self.rays)
             if self.random is not None and drawn is not None:
                 self.random.set_state(drawn)
+
+
+@dataclass
+class SavedElsewhere:
+    """Calls a piece of work; once memory runs out, what its backward pass will need is kept in main memory, from then on.
+
+    The work must be repeatable. The numbers are the same; only moving them takes time.
+    """
+
+    used: bool = False
+
+    def __call__(self, work: Callable[[], Result]) -> Result:
+        """``work()``. Raises what it raises when memory is too short even so."""
+        try:
+            if not self.used:
+                return work()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            _log.warning("Out of memory; trying again with gradients' needs kept in main memory")
+        self.used = True
+        free_caches()
+        with torch.autograd.graph.save_on_cpu():
+            return work()
 
 
 def explain_out_of_memory(stage: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
@@ -77,7 +102,7 @@ def explain_out_of_memory(stage: Callable[Arguments, Result]) -> Callable[Argume
         try:
             return stage(*args, **kwargs)
         except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
+            if not is_out_of_memory(error) or isinstance(error, TooLittleMemoryError):
                 raise
             raise too_little_memory(error) from error
 

@@ -116,7 +116,7 @@ class Portrait:
 
     def with_levels(self, levels: Mapping[int, Tensor]) -> Portrait:
         """The same portrait with other tri-grid levels {R: [N, 3, C*D, R, R]}."""
-        return replace(self, trigrid=replace(self.trigrid, levels=dict(sorted(levels.items()))))
+        return replace(self, trigrid=replace(self.trigrid, levels=dict(sorted(levels.items())), packed=None))
 
     def with_stage(self, stage: str, settings: Any = None, **notes: Any) -> Portrait:
         """The same portrait with one more entry in its history. ``settings`` is a dataclass or a mapping."""

@@ -1,15 +1,29 @@
 """The benchmark's counts of work. Unlike seconds they do not depend on the machine, so a regression cannot hide."""
 
 import json
+import sys
+from functools import partial
 
 import pytest
 import torch
 import torch.utils.checkpoint
 from builders import small_portrait
+from pretend_device import pretend_device
 
+from benchmarks.growth import curve
 from benchmarks.measure import Counts, measure
-from benchmarks.report import BEGIN, END, compare, entry_line, write_readme
-from benchmarks.rows import gradients, render_row
+from benchmarks.report import BEGIN, END, GOALS, compare, entry_line, write_readme
+from benchmarks.rows import (
+    FOR_A_GPU,
+    background,
+    gradients,
+    mesh,
+    orbit_row,
+    render_row,
+    row_makers,
+    rows,
+    trigrid,
+)
 from benchmarks.subjects import Subject, egg, make_subject
 from portrait3d_core.portrait import Portrait
 from portrait3d_core.rendering.march import Field
@@ -51,6 +65,20 @@ def test_gradients_are_taken_only_inside_the_crop(toy):
     assert 0 < counts.gradients < 0.8 * 3 * literal
 
 
+@pytest.mark.parametrize(
+    "make",
+    [trigrid, background, partial(render_row, 16), partial(gradients, side=8), partial(mesh, 32), orbit_row],
+    ids=["tri-grid", "background", "render", "gradients", "mesh", "orbit"],
+)
+def test_rows_run_on_another_device(make, monkeypatch):
+    monkeypatch.setattr("pretend_device.LACKING", ())  # the literal implementation needs a 3-D grid_sample
+    with pretend_device() as device:
+        row = make("", make_subject("toy", device, torch.float32))
+        row.work()
+        if row.literal is not None:
+            row.literal()
+
+
 def test_a_chunked_backward_pass_is_counted_too():
     portrait = small_portrait()
     hidden, features = portrait.decoder.hidden_weight.shape
@@ -82,21 +110,55 @@ def test_measuring_repeats_within_its_budget():
     assert measure(lambda: None, CPU, 3, 0.0, Counts(3, 4)).runs == 1
 
 
-def entry(cpu_s: float, samples: int) -> dict:
+@pytest.mark.parametrize(("axis", "spread"), [("frames", 0.02), ("views", 0.25), ("portraits", 0.1)])
+def test_work_grows_in_proportion(toy, axis, spread):
+    """Cameras of a turntable and a step see different parts of the head, portraits are different heads."""
+    once, more = curve(axis, toy, (2, 4), side=16)
+    assert (once.count, more.count) == (2, 4)
+    assert 2 * (1 - spread) < more.samples / once.samples < 2 * (1 + spread)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs the kernel's account of peak memory")
+def test_memory_does_not_grow_with_frames(toy):
+    few, many = curve("frames", toy, (2, 24), side=32)
+    assert many.extra_mb < 1.3 * few.extra_mb + 10
+
+
+def entry(cpu_s: float, samples: int, **changed) -> dict:
     counts = {"samples": samples, "look_ups": 3, "gradients": 0, "bytes": 8}
     literal = {"cpu_s": 8.0, "wall_s": 8.0, "peak_mb": 2.0}
-    values = {"name": "render", "device": "cpu", "runs": 5, "wall_s": cpu_s, "cpu_s": cpu_s, "peak_mb": 1.0}
-    return {**values, "counts": counts, "literal": literal}
+    values = {"name": "render", "device": "cpu", "full_size": True, "runs": 5, "wall_s": 2.5, "cpu_s": cpu_s, "peak_mb": 1.0}
+    return {**values, "before_mb": 3.0, "counts": counts, "literal": literal, **changed}
+
+
+def test_what_was_reached_stands_beside_what_was_wanted():
+    missed = entry_line(entry(2.0, 10, name="render 128, gradients"))[-2:]
+    assert missed == ["ratio 4 (missed); memory 0.5 (missed)", "ratio >= 5; memory <= 0.25"]
+    good = entry(2.0, 10, name="distil step, SD1.5 size", device="cuda", model={"wall_s": 2.4}, literal=None)
+    assert entry_line(good)[-2:] == ["overhead 0.0417", "overhead <= 0.15"]
+    pipeline = entry(2.0, 10, name="pipeline, SD1.5 size, fast", device="cuda", wall_s=50.0, peak_mb=9 * 1024, literal=None)
+    assert entry_line(pipeline)[-2:] == ["s 50; GB 9 (missed)", "s <= 60; GB <= 8"]
+    assert entry_line(entry(2.0, 10, name="mesh 256", full_size=False))[-2:] == ["ratio 4", ""], "goals are for full size"
+    assert entry_line(entry(2.0, 10, name="mesh 256", literal=None))[-2:] == ["", ""]
+
+
+def test_rows_for_a_gpu_are_left_out_on_a_processor_unless_named(toy, monkeypatch):
+    monkeypatch.setattr(
+        "benchmarks.rows.row_makers", lambda full_size: dict.fromkeys((*FOR_A_GPU, "mapping"), lambda name, _: name)
+    )
+    assert list(rows(toy, [])) == ["mapping"]
+    assert list(rows(toy, [FOR_A_GPU[0]])) == [FOR_A_GPU[0]]
+    assert set(FOR_A_GPU) <= set(row_makers(full_size=True)) and set(GOALS["cuda"]) <= set(row_makers(full_size=True))
 
 
 def test_reports(tmp_path):
-    assert "4.0" in entry_line(entry(2.0, 10))
+    assert "ratio 4" in entry_line(entry(2.0, 10))
     text = compare([entry(1.0, 20)], [entry(2.0, 10)])
     assert "0.50" in text and "samples 2.00" in text
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n", encoding="utf-8")
-    run = {"threads": 1, "torch": "2", "command": "python -m benchmarks", "rows": [entry(2.0, 10)]}
+    run = {"device": "cpu", "threads": 1, "torch": "2", "command": "python -m benchmarks", "rows": [entry(2.0, 10)]}
     write_readme(json.loads(json.dumps(run)), readme)
     found = readme.read_text(encoding="utf-8")
     assert found.startswith("before\n") and found.endswith("after\n") and "old" not in found
-    assert "| render | 2 | 1 MB | 8 s | 4.0 |" in found
+    assert "| render | 2.5 | 2 | 1 MB | 8 s, 2 MB | ratio 4 |  |" in found

@@ -2,9 +2,16 @@
 
 import pytest
 import torch
+from pretend_device import There, pretend_device
 
 from portrait3d_core.errors import TooLittleMemoryError
-from portrait3d_core.out_of_memory import SMALLEST_CHUNK, SmallerChunks, explain_out_of_memory, is_out_of_memory
+from portrait3d_core.out_of_memory import (
+    SMALLEST_CHUNK,
+    SavedElsewhere,
+    SmallerChunks,
+    explain_out_of_memory,
+    is_out_of_memory,
+)
 
 
 class Work:
@@ -75,4 +82,36 @@ def test_a_stage_explains_what_happened_wherever_it_was():
         stage(torch.OutOfMemoryError("CUDA out of memory. Tried ...\nmore"))
     with pytest.raises(KeyError):
         stage(KeyError("x"))
+    explained = TooLittleMemoryError("There is not enough memory")
+    with pytest.raises(TooLittleMemoryError) as caught:
+        stage(explained)
+    assert caught.value is explained
     assert stage.__doc__ == "Its text."
+
+
+def test_what_a_backward_pass_needs_goes_to_main_memory_and_the_gradient_stays():
+    image, weight = torch.rand(1, 3, 8, 8), torch.rand(4, 3, 3, 3)
+    attempt, failures, kept = SavedElsewhere(), [], []
+
+    def gradient(device):
+        leaf = image.to(device).requires_grad_()
+
+        def encode():
+            activations = torch.nn.functional.conv2d(leaf, weight.to(device)).exp()
+            if failures:
+                raise failures.pop()
+            return activations
+
+        latents = attempt(encode)
+        kept.append(latents.grad_fn._raw_saved_result.data)
+        return torch.autograd.grad(latents.sum(), leaf)[0]
+
+    expected = gradient(torch.device("cpu"))
+    failures.append(torch.OutOfMemoryError("CUDA out of memory"))
+    with pretend_device() as device:
+        for _ in range(2):
+            assert torch.equal(gradient(device).held, expected)
+            origin, stored = kept[-1]
+            assert attempt.used and origin == device and not isinstance(stored, There)
+    with pytest.raises(RuntimeError, match="shape"):
+        SavedElsewhere()(lambda: Work(0, RuntimeError("shape mismatch"))(1))

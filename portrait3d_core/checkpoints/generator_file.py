@@ -7,6 +7,7 @@ tensor shapes. A published ``.pkl`` is converted on first use (:mod:`.convert`).
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -110,9 +111,9 @@ def config_in(metadata: Mapping[str, str]) -> GeneratorConfig | None:
     """The configuration stored by :func:`save_generator`, or None in a file without our metadata."""
     if metadata.get("format") is None and "config" not in metadata:
         return None
-    if metadata.get("format") != FORMAT or not metadata.get("version", "").isdecimal():
+    if metadata.get("format") != FORMAT or not re.fullmatch("[0-9]{1,9}", metadata.get("version", "")):
         raise ModelFormatError(
-            f"The file says it is {metadata.get('format')!r}, version {metadata.get('version')!r}",
+            f"The file says it is {metadata.get('format')!r:.80}, version {metadata.get('version')!r:.80}",
             expected=f"{FORMAT!r}, version {VERSION}",
             fix="choose a generator file; portraits have their own loader",
         )

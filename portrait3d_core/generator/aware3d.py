@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .layers import Noise, SynthesisLayer, ToRGB, activate, convolve, fold, resample_filter, smooth, transposed
+from .layers import Noise, SynthesisLayer, ToRGB, activate_, convolve, fold, resample_filter, smooth, transposed
 
 
 def rolled_convolve(planes: Tensor, weight: Tensor, *, up: bool = False) -> Tensor:
@@ -29,40 +29,55 @@ def rolled_convolve(planes: Tensor, weight: Tensor, *, up: bool = False) -> Tens
         torch.stack([slots[:, plane, :, (plane + offset) % 3] for plane in range(3)], dim=1).flatten(0, 1)
         for offset in range(3)
     )
-    batch = planes.unflatten(0, (-1, 3))
-    rows = batch.mean(dim=-2).roll(-1, dims=1).flatten(0, 1)  # of the following plane
-    columns = batch.mean(dim=-1).roll(1, dims=1).flatten(0, 1)  # of the preceding plane
+    rows, columns = _row_means(planes.mT), _row_means(planes)
+    rows = rows.unflatten(0, (-1, 3)).roll(-1, dims=1).flatten(0, 1)  # of the following plane
+    columns = columns.unflatten(0, (-1, 3)).roll(1, dims=1).flatten(0, 1)  # of the preceding plane
     y = transposed(planes, own) if up else convolve(planes, own)
-    y = y + _convolve_constant(rows, following, up) + _convolve_constant(columns, preceding.mT, up).mT
-    return smooth(y) if up else y
+    y = AddSpread.apply(y, _spread(rows, following, up), up, False)
+    y = AddSpread.apply(y, _spread(columns, preceding.mT, up), up, True)
+    return smooth(y, len(own)) if up else y
 
 
-def _convolve_constant(profile: Tensor, weight: Tensor, up: bool) -> Tensor:
-    """Convolution of images whose every column is ``profile`` [B, C, R] with weight [B, O, C, k, k] -> [B, O, S, S].
+def _row_means(x: Tensor) -> Tensor:
+    """[B, C, H, W] -> [B, C, H]: x.mean(-1), but ten times as fast on a processor where the channels are neighbours."""
+    return x.permute(2, 3, 0, 1).mean(1).permute(1, 2, 0)
 
-    A column of the result depends only on which kernel columns meet the image there, so each such case is one
-    1D convolution: left edge, inside and right edge; or, for the stride-2 transposed convolution, first, odd, even
-    and last column.
+
+def _spread(column: Tensor, weight: Tensor, up: bool) -> Tensor:
+    """What a convolution with weight [B, O, C, k, k] makes of one ``column`` [B, C, R]: k columns [B, O, S, k]."""
+    image = column[..., None]
+    return transposed(image, weight) if up else convolve(F.pad(image, [weight.shape[-1] // 2] * 2 + [0, 0]), weight)
+
+
+class AddSpread(torch.autograd.Function):
+    """y [B, O, S, S] with the convolution of an image of equal columns added in place, or of equal rows if ``rows``.
+
+    ``spread`` [B, O, S, k] is what each of these columns adds to its left neighbour, its own place and its right one.
+    A function of its own since autograd would copy all of y for each part that changes.
     """
-    side = profile.shape[-1]
-    if weight.shape[-1] == 1:
-        cases, pattern = [weight[..., 0]], [0] * side
-    elif up:
-        first, middle, last = weight.unbind(-1)
-        cases, pattern = [first, middle, first + last, last], [0, *[1, 2] * (side - 1), 1, 3]
-    else:
-        first, middle, last = weight.unbind(-1)
-        inside = first + middle + last
-        cases, pattern = [middle + last, inside, first + middle], [0, *[1] * (side - 2), 2]
-    kernels = torch.stack(cases, dim=1)  # [B, case, O, C, k]
-    count, grouped = len(profile), profile.reshape(1, -1, side)
+
+    @staticmethod
+    def forward(ctx, y: Tensor, spread: Tensor, up: bool, rows: bool) -> Tensor:
+        ctx.mark_dirty(y)
+        ctx.where = spread.shape[-1], up, rows
+        for part, line in zip(_reached(y, *ctx.where), spread.split(1, dim=-1), strict=True):
+            part.add_(line)
+        return y
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        sums = [part.shape[-1] * _row_means(part) for part in _reached(grad, *ctx.where)]
+        return grad, torch.stack(sums, dim=-1), None, None
+
+
+def _reached(image: Tensor, taps: int, up: bool, rows: bool) -> list[Tensor]:
+    """The columns (or rows) that each column of a kernel adds to while it moves over the input."""
+    image = image.mT if rows else image
+    if taps == 1:
+        return [image]
     if up:
-        lines = F.conv_transpose1d(grouped, kernels.flatten(1, 2).transpose(1, 2).flatten(0, 1), stride=2, groups=count)
-    else:
-        lines = F.conv1d(grouped, kernels.flatten(0, 2), padding=kernels.shape[-1] // 2, groups=count)
-    lines = lines.reshape(count, len(cases), -1, lines.shape[-1])
-    choice = F.one_hot(torch.tensor(pattern, device=lines.device), len(cases)).T.to(lines)  # [case, S]
-    return lines.permute(0, 2, 3, 1).contiguous() @ choice  # a product, since indexing has a slow backward pass
+        return [image[..., :-1:2], image[..., 1::2], image[..., 2::2]]
+    return [image[..., :-1], image, image[..., 1:]]
 
 
 class RolledLayer(SynthesisLayer):
@@ -75,7 +90,7 @@ class RolledLayer(SynthesisLayer):
         """x [3N, C, H, W], w [N, w_dim] -> [3N, C, R, R]."""
         styles = self.affine(w).unflatten(1, (3, -1)).flatten(0, 1)
         y = rolled_convolve(x, fold(self.weight, styles), up=up)
-        return activate(y + self.noise(noise, len(y)), self.bias)
+        return activate_(y.add_(self.noise(noise, len(y))), self.bias)
 
 
 class RolledToRGB(ToRGB):
@@ -90,7 +105,7 @@ class RolledToRGB(ToRGB):
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         """x [3N, C, H, W], w [N, w_dim] -> [3N, C, H, W]."""
-        return rolled_convolve(x, self.folded(w)) + self.bias[:, None, None]
+        return rolled_convolve(x, self.folded(w)).add_(self.bias[:, None, None])
 
 
 class Block3D(nn.Module):

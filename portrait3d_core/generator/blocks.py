@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor, nn
 
-from .layers import Noise, SynthesisLayer, ToRGB, resample_filter, upsample
+from .layers import Noise, SynthesisLayer, ToRGB, random_weights, resample_filter, upsample
 
 
 def block_resolutions(last: int) -> list[int]:
@@ -41,7 +40,7 @@ class SynthesisBlock(nn.Module):
         super().__init__()
         self.first = resolution == 4
         if self.first:
-            self.const = nn.Parameter(torch.randn((1,) * batched_const + (outputs, 4, 4)))
+            self.const = nn.Parameter(random_weights(*(1,) * batched_const, outputs, 4, 4))
         else:
             self.conv0 = SynthesisLayer(inputs, outputs, w_dim, resolution)
         self.conv1 = SynthesisLayer(outputs, outputs, w_dim, resolution)

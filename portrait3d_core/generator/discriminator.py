@@ -20,7 +20,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..cameras import Cameras
-from .layers import ACTIVATION_GAIN, LEAKY_SLOPE, FullyConnected, leaky, normalise_second_moment, resample_filter
+from .layers import (
+    ACTIVATION_GAIN,
+    LEAKY_SLOPE,
+    FullyConnected,
+    leaky,
+    normalise_second_moment,
+    random_weights,
+    resample_filter,
+)
 from .pose import MIRRORED_POSE_ENTRIES, mirror, seen_from_positive_x
 
 CLAMP = 256.0
@@ -62,7 +70,7 @@ class Conv(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, kernel: int, *, bias: bool = True) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel))
+        self.weight = nn.Parameter(random_weights(outputs, inputs, kernel, kernel))
         self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
         self.gain = 1 / math.sqrt(inputs * kernel**2)
         self.register_buffer("resample_filter", resample_filter())

@@ -17,7 +17,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .layers import SynthesisLayer, ToRGB, activate, convolve, fold, resample_filter, upsample
+from .layers import SynthesisLayer, ToRGB, activate_, convolve, fold, resample_filter, upsample
 
 CLAMP = 256.0
 MAX_UPSAMPLER_INPUT_PX = 512
@@ -107,16 +107,11 @@ def super_resolve(superresolution: SuperResolution, rgb: Tensor, features: Tenso
         rgb, features = (F.interpolate(x, size, mode="bilinear", antialias=True) for x in (rgb, features))
     x = features
     for block, up in ((superresolution.block0, superresolution.first_up), (superresolution.block1, True)):
-        x = activate(_convolve_shared(x, block.conv0_weight, up=up), block.conv0_bias, clamp=CLAMP)
-        x = activate(_convolve_shared(x, block.conv1_weight), block.conv1_bias, clamp=CLAMP)
-        skip = _convolve_shared(x, block.torgb_weight) + block.torgb_bias[:, None, None]
+        x = activate_(convolve(x, block.conv0_weight, up=up), block.conv0_bias, clamp=CLAMP)
+        x = activate_(convolve(x, block.conv1_weight), block.conv1_bias, clamp=CLAMP)
+        skip = convolve(x, block.torgb_weight).add_(block.torgb_bias[:, None, None])
         rgb = (upsample(rgb) if up else rgb) + skip.clamp(-CLAMP, CLAMP)
     return rgb
-
-
-def _convolve_shared(x: Tensor, weight: Tensor, *, up: bool = False) -> Tensor:
-    """:func:`~.layers.convolve`, also for a batch of images that share one folded weight."""
-    return convolve(x, weight.expand(len(x), -1, -1, -1, -1), up=up)
 
 
 class SuperResolutionBlock(nn.Module):

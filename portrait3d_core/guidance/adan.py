@@ -66,21 +66,24 @@ class Adan(torch.optim.Optimizer):
 
 
 def _update(parameter: Tensor, gradient: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
-    """The formulas of :class:`Adan` for one parameter, in place."""
+    """The formulas of :class:`Adan` for one parameter, in place; ``gradient`` is kept.
+
+    The previous gradient's memory serves for g - g', then for g + b2 (g-g'), then for D: nothing else is allocated.
+    """
     if not state:
         state["step"] = 0
         state["m"], state["v"], state["n"] = (torch.zeros_like(parameter) for _ in range(3))
-        state["previous"] = gradient
+        state["previous"] = gradient.clone()
     state["step"] += 1
     t, lr, (b1, b2, b3) = state["step"], group["lr"], group["betas"]
-    change = gradient - state["previous"]
-    state["previous"] = gradient
     m, v, n = state["m"], state["v"], state["n"]
     m.lerp_(gradient, 1 - b1)
+    change = state["previous"].neg_().add_(gradient)
+    state["previous"] = gradient
     v.lerp_(change, 1 - b2)
-    look_ahead = gradient + b2 * change
+    look_ahead = change.mul_(b2).add_(gradient)
     n.mul_(b3).addcmul_(look_ahead, look_ahead, value=1 - b3)
-    denominator = n.sqrt().div_((1 - b3**t) ** 0.5).add_(group["eps"])
+    denominator = torch.sqrt(n, out=look_ahead).div_((1 - b3**t) ** 0.5).add_(group["eps"])
     parameter.addcdiv_(m, denominator, value=-lr / (1 - b1**t))
     parameter.addcdiv_(v, denominator, value=-lr * b2 / (1 - b2**t))
     parameter.div_(1 + lr * group["weight_decay"])

@@ -6,6 +6,7 @@ Nothing is downloaded and no pickle is read: local files and safetensors only.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import GuidanceError, MissingDependencyError
+from ..errors import GuidanceError, MissingDependencyError, Portrait3DError
+from ..files import read_safetensors_header
 from .schedules import PredictionType
 
 FOLDERS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 """What a pipeline folder of the Stable Diffusion layout must contain."""
+CONFIGS = {
+    "unet/config.json": ("block_out_channels", "cross_attention_dim"),
+    "vae/config.json": ("block_out_channels",),
+    "text_encoder/config.json": ("hidden_size", "vocab_size"),
+}
+"""The networks' configurations, and the sizes that each has to state; a library's own default may be huge."""
 LAYOUT = "a diffusers folder of the StableDiffusionPipeline layout (" + ", ".join(FOLDERS) + ")"
 SELF_SUFFICIENT_EMBEDDINGS = (None, "text")
 """Kinds of added conditioning that need nothing but the prompt's embedding ("text" pools it)."""
 OTHER_MODELS = "use such a model through ComfyUI's own loader nodes"
+MOST_TRAIN_STEPS = 100_000
+"""Entries of the largest noise table; published models have 1000."""
+MOST_PIXELS = 8192
 
 
 @dataclass(frozen=True)
@@ -42,16 +53,21 @@ class DiffusionParts:
 
 
 def load_parts(path: str | Path, config: str | Path | None = None) -> DiffusionParts:
-    """Load and check a model. ``config``: for a single file, a local folder with the configs and the tokenizer."""
+    """Load and check a model. ``config``: for a single file, a local folder with the configs and the tokenizer.
+
+    Raises GuidanceError for whatever is wrong with it, MissingDependencyError.
+    """
     path = Path(path)
     _require_diffusers()
-    if path.is_dir():
-        parts = _load_folder(path)
-    elif path.is_file():
-        parts = _load_single_file(path, config)
-    else:
+    if not path.exists():
         raise GuidanceError(f"There is no diffusion model at {path}", expected=f"{LAYOUT} or a .safetensors checkpoint")
-    check_parts(parts)
+    try:
+        parts = _load_folder(path) if path.is_dir() else _load_single_file(path, config)
+        check_parts(parts)
+    except Portrait3DError:
+        raise
+    except Exception as error:  # diffusers raises anything for a malformed file
+        raise _unreadable(path, error) from error
     return parts
 
 
@@ -77,20 +93,32 @@ def check_parts(parts: DiffusionParts) -> None:
             expected="a text encoder that belongs to the UNet",
             fix="use text_encoder and unet folders of the same model",
         )
+    side, tokens, scale = native_resolution(parts), token_limit(parts), latent_scale(parts)
+    if not (0 < side <= MOST_PIXELS and tokens > 0 and scale[0] != 0 and all(map(math.isfinite, scale))):
+        raise GuidanceError(
+            f"{parts.name} states {side} pixels, {tokens} tokens, latents times {scale[0]} plus {scale[1]}",
+            expected="numbers that a model can have",
+            fix="copy the model again",
+        )
 
 
 def read_schedule(config: dict[str, Any]) -> tuple[PredictionType, Tensor | None, int]:
-    """(prediction type, noise table [T] or None for flow, T) of a diffusers scheduler configuration."""
+    """(prediction type, noise table [T] or None for flow, T) of a diffusers scheduler configuration. Raises GuidanceError."""
     from diffusers import DDIMScheduler
 
     steps = int(config.get("num_train_timesteps", 1000))
+    if not 1 <= steps <= MOST_TRAIN_STEPS:
+        raise GuidanceError(f"The scheduler has {steps} training steps", expected=f"1 to {MOST_TRAIN_STEPS}")
     kind = config.get("prediction_type", "epsilon")
     if "FlowMatch" in config.get("_class_name", "") or kind == "flow_prediction":
         return "flow", None, steps
     if kind not in ("epsilon", "v_prediction", "sample"):
         raise GuidanceError(f"Unknown prediction type {kind!r}", expected="epsilon, v_prediction, sample or flow")
     scheduler: Any = DDIMScheduler.from_config(config)
-    return kind, scheduler.alphas_cumprod.float(), steps
+    table = scheduler.alphas_cumprod.float()
+    if not bool(((table >= 0) & (table <= 1)).all()):
+        raise GuidanceError("The scheduler's noise table leaves the range from 0 to 1", expected="betas from 0 to 1")
+    return kind, table, steps
 
 
 def _require_diffusers() -> None:
@@ -114,15 +142,14 @@ def _load_folder(path: Path) -> DiffusionParts:
     if missing:
         fix = OTHER_MODELS if (path / "transformer").is_dir() else "check that the folder was copied completely"
         raise GuidanceError(f"{path} has no {', '.join(missing)}", expected=LAYOUT, fix=fix)
-    scheduler = _read_json(path / "scheduler" / "scheduler_config.json")
+    scheduler = _json_object(path / "scheduler" / "scheduler_config.json")
+    for name, stated in CONFIGS.items():
+        _check_sizes(path / name, stated)
     weights: dict[str, Any] = {"use_safetensors": True, "local_files_only": True}
-    try:
-        unet = UNet2DConditionModel.from_pretrained(path / "unet", **weights)
-        vae = AutoencoderKL.from_pretrained(path / "vae", **weights)
-        text_encoder = CLIPTextModel.from_pretrained(path / "text_encoder", **weights)
-        tokenizer = CLIPTokenizer.from_pretrained(path / "tokenizer", local_files_only=True)
-    except Exception as error:  # diffusers raises anything for a malformed file
-        raise _unreadable(path, error) from error
+    unet = UNet2DConditionModel.from_pretrained(path / "unet", **weights)
+    vae = AutoencoderKL.from_pretrained(path / "vae", **weights)
+    text_encoder = CLIPTextModel.from_pretrained(path / "text_encoder", **weights)
+    tokenizer = CLIPTokenizer.from_pretrained(path / "tokenizer", local_files_only=True)
     return DiffusionParts(path.name, unet, vae, text_encoder, tokenizer, *read_schedule(scheduler))
 
 
@@ -136,12 +163,9 @@ def _load_single_file(path: Path, config: str | Path | None) -> DiffusionParts:
             expected=".safetensors, which cannot run code when it is read",
             fix="use the model's .safetensors version",
         )
-    try:
-        pipeline = StableDiffusionPipeline.from_single_file(
-            str(path), config=None if config is None else str(config), local_files_only=True, safety_checker=None
-        )
-    except Exception as error:  # diffusers raises anything for a malformed file
-        raise _unreadable(path, error) from error
+    pipeline = StableDiffusionPipeline.from_single_file(
+        str(path), config=None if config is None else str(config), local_files_only=True, safety_checker=None
+    )
     return DiffusionParts(
         path.stem,
         pipeline.unet,
@@ -152,12 +176,32 @@ def _load_single_file(path: Path, config: str | Path | None) -> DiffusionParts:
     )
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    """A JSON object, or a GuidanceError that names the file."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise _unreadable(path, error) from error
+def _json_object(path: Path) -> dict[str, Any]:
+    """A configuration. For one that is a text, diffusers would go and ask a server for a model of that name."""
+    value = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(value, dict):
+        raise GuidanceError(f"{path} is a {type(value).__name__}", expected="a JSON object", fix="copy the model again")
+    return value
+
+
+def _check_sizes(path: Path, stated: tuple[str, ...]) -> None:
+    """Refuse a configuration of more layers or larger sizes than the weights beside it hold, before they are made."""
+    config = _json_object(path)
+    if not config.keys() >= set(stated):
+        raise GuidanceError(f"{path} states too little", expected=", ".join(stated), fix="copy the model again")
+    files = list(path.parent.glob("*.safetensors"))
+    if not files:
+        return  # diffusers says what is missing
+    sizes = [tensor.numel() for file in files for tensor in read_safetensors_header(file, GuidanceError)[0].values()]
+    for name, value in config.items():
+        values = value if isinstance(value, list) else [value]
+        most = len(sizes) if "layers" in name else sum(sizes)
+        if len(values) > len(sizes) or not all(number <= most for number in values if isinstance(number, (int, float))):
+            raise GuidanceError(
+                f"{path} has {name} = {str(value)[:80]}, but its weights are {len(sizes)} tensors of {sum(sizes)} numbers",
+                expected="weights that belong to the configuration",
+                fix="copy the model again, with its .safetensors weights",
+            )
 
 
 def _unreadable(path: Path, error: Exception) -> GuidanceError:
@@ -179,7 +223,7 @@ def latent_scale(parts: DiffusionParts) -> tuple[float, float]:
 def native_resolution(parts: DiffusionParts) -> int:
     """Side in pixels of the images the model was trained on: latent side times the VAE's reduction."""
     size = parts.unet.config.sample_size
-    size = size if isinstance(size, int) else (size or [64])[0]
+    size = int(size if isinstance(size, (int, float)) else (size or [64])[0])
     return size * 2 ** (len(parts.vae.config.block_out_channels) - 1)
 
 

@@ -9,12 +9,14 @@ The residual can be taken in two spaces:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from ..out_of_memory import SavedElsewhere
 from .critic import Critic, Prompt, with_hints
 from .losses import LOSS_FORMS, Evidence, LossName, Reference, WeightName, residual_weight
 from .sampling import predict_under, resize_images
@@ -28,6 +30,7 @@ class Guide:
 
     ``source_prompt`` describes the start portrait, for the form "reference_delta"; None if no one knows.
     ``chroma_weight``: how much more hue counts than brightness in image space, see :func:`colour_loss`.
+    ``saved``: where the encoder's activations are kept for its gradient; in main memory once the device's has run out.
     """
 
     critic: Critic
@@ -37,6 +40,7 @@ class Guide:
     space: ResidualSpace = "latent"
     weight: WeightName = "paper"
     chroma_weight: float = 1.0
+    saved: SavedElsewhere = field(default_factory=SavedElsewhere)
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ def image_gradient(guide: Guide, views: SeenViews, moment: Moment) -> ImageGradi
         leaf = views.images.detach().requires_grad_()
         images = _as_seen(critic, leaf)
         with torch.set_grad_enabled(guide.space == "latent"):
-            latents = critic.encode(images)
+            latents = guide.saved(partial(critic.encode, images))
         target = _target_latents(guide, latents.detach(), start_latents, views.yaw_deg, moment)
         if guide.space == "latent":
             residual = latents - target

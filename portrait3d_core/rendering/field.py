@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from .decoder import Decoder, decode, decode_sigma
-from .trigrid import TriGrid, sample_trigrid
+from .trigrid import TriGrid, prepared, sample_trigrid
 
 if TYPE_CHECKING:
     from ..portrait import Portrait
 
 POINTS_PER_CHUNK = 65536
+
+
+def for_reading(portrait: Portrait, points: int) -> Portrait:
+    """The same portrait, in float32 at least, with its tri-grid in the form in which ``points`` look-ups are fastest."""
+    portrait = portrait.to(torch.promote_types(portrait.to_rgb.weight.dtype, torch.float32))
+    return replace(portrait, trigrid=prepared(portrait.trigrid, points))
 
 
 def sample_field(portrait: Portrait, points: Tensor) -> tuple[Tensor, Tensor]:
@@ -22,9 +29,9 @@ def sample_field(portrait: Portrait, points: Tensor) -> tuple[Tensor, Tensor]:
     return sigma, portrait.to_rgb(colour.mT).mT
 
 
-def density(trigrid: TriGrid, decoder: Decoder, points: Tensor) -> Tensor:
-    """Raw density logits [M] at ``points`` [M, 3] of a tri-grid with N = 1, evaluated in chunks of bounded memory."""
-    parts = [decode_sigma(decoder, sample_trigrid(trigrid, part[None]))[0, :, 0] for part in points.split(POINTS_PER_CHUNK)]
+def density(trigrid: TriGrid, decoder: Decoder, points: Tensor, at_once: int = POINTS_PER_CHUNK) -> Tensor:
+    """Raw density logits [M] at ``points`` [M, 3] of a tri-grid with N = 1, evaluated for so many points at once."""
+    parts = [decode_sigma(decoder, sample_trigrid(trigrid, part[None]))[0, :, 0] for part in points.split(at_once)]
     return torch.cat(parts) if parts else points.new_empty(0)
 
 

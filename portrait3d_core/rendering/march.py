@@ -5,9 +5,10 @@ Samples outside the crop column and rays that miss it contribute nothing and are
 are linear in its hidden layer, so the hidden activations are composited and decoded once per ray.
 Source: docs/method.md, section "Volume rendering".
 
-Differs from the paper: the original keeps the first pass's samples for the final march; here the first pass computes
-densities only, without gradient, and the final march evaluates all its samples once. The numbers are the same. With
-``march="fine"``, rays on which the first pass finds nothing are not marched at all.
+Differs from the paper: the original decodes every sample in full, with gradients; here the proposal computes densities
+only, without gradient, and the march evaluates once more, in full, the samples that show in the pixel (weight above
+``SEEN``). Pixels and gradients are the same up to that weight. With ``march="fine"``, rays on which the first pass finds
+nothing are not marched at all.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from .normals import surface_normals
 from .rays import crosses_column
 from .sampling import even_quantiles, importance_depths, middle_offsets, stratified_depths
 from .settings import RenderSettings
-from .trigrid import TriGrid, merge_levels, merging_pays, sample_trigrid
+from .trigrid import TriGrid, prepared, sample_trigrid
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,9 @@ EMPTY_OPACITY = 1e-3
 """Rays whose coarse opacity is below this are taken as empty (``march="fine"`` only). What is thinner than a coarse step
 can be missed: about one pixel in a thousand of a toy head at 24 samples."""
 
+SEEN = 1e-8
+"""Samples whose weight in the pixel is below this are not evaluated in full, and get no gradient."""
+
 
 class Marched(NamedTuple):
     """What R rays show: features [R, F], opacity [R, 1], depth [R, 1] metres, normal [R, 3], or [R, 0] if not asked."""
@@ -101,20 +105,18 @@ def march_rays(
     )
     if len(hits) == 0:
         return empty
-    if merging_pays(field.trigrid, len(hits) * (settings.coarse_samples + settings.fine_samples)):
-        field = replace(field, trigrid=merge_levels(field.trigrid))
+    points = len(hits) * (settings.coarse_samples + settings.fine_samples)
+    field = replace(field, trigrid=prepared(field.trigrid, points))
     marched_rays, parts = [], []
     chunks = hits.split(settings.rays_per_chunk)
     for chunk in chunks:
-        depths, opacity = propose(field, rays[chunk], settings)
-        found = opacity > EMPTY_OPACITY
-        if settings.march == "fine" and found.any():
-            chunk, depths = chunk[found], depths[found]
-        part = rays[chunk]
+        proposal = propose(field, rays[chunk], settings)
+        chunk = chunk[proposal.kept]
+        work = (field, rays[chunk], proposal.depths, proposal.sigma, settings, normals)
         if torch.is_grad_enabled() and len(chunks) > 1:
-            marched = checkpoint(march, field, part, depths, settings, normals, use_reentrant=False, preserve_rng_state=False)
+            marched = checkpoint(march, *work, use_reentrant=False, preserve_rng_state=False)
         else:
-            marched = march(field, part, depths, settings, normals)
+            marched = march(*work)
         marched_rays.append(chunk)
         parts.append(marched)
         if on_chunk is not None:
@@ -132,10 +134,11 @@ def _promising(field: Field, rays: Rays, settings: RenderSettings) -> Tensor:
 
 
 class Proposal(NamedTuple):
-    """Ascending distances [R, S] to march over, and an upper estimate [R] of each ray's opacity."""
+    """Which rays are worth marching ([R] bool, or all), ascending distances and cropped density logits [K, S] for those."""
 
+    kept: Tensor | slice
     depths: Tensor
-    opacity: Tensor
+    sigma: Tensor
 
 
 @torch.no_grad()
@@ -144,15 +147,24 @@ def propose(field: Field, rays: Rays, settings: RenderSettings) -> Proposal:
     count = len(rays.origins)
     offsets = middle_offsets(count, settings.coarse_samples, rays.origins) if rays.offsets is None else rays.offsets
     coarse = stratified_depths(settings.ray_start, settings.ray_end, offsets)
-    points = field.canonical(rays.points(coarse))
-    inside = field.inside(points)
-    sigma = torch.full_like(coarse, EMPTY_LOGIT)
-    sigma[inside] = density(field.trigrid, field.decoder, points[inside])
+    sigma = cropped_density(field, rays, coarse)
     quantiles = even_quantiles(count, settings.fine_samples, coarse) if rays.quantiles is None else rays.quantiles
-    weights = interval_weights(sigma, coarse)
-    fine = importance_depths(coarse, weights, quantiles)
-    samples = torch.cat([coarse, fine], dim=1) if settings.march == "paper" else fine
-    return Proposal(samples.sort(dim=1).values, opacity_bound(sigma, coarse))
+    fine = importance_depths(coarse, interval_weights(sigma, coarse), quantiles)
+    if settings.march == "paper":
+        depths, order = torch.cat([coarse, fine], dim=1).sort(dim=1)
+        return Proposal(slice(None), depths, torch.cat([sigma, cropped_density(field, rays, fine)], dim=1).gather(1, order))
+    kept = opacity_bound(sigma, coarse) > EMPTY_OPACITY
+    depths = fine[kept].sort(dim=1).values
+    return Proposal(kept, depths, cropped_density(field, rays[kept], depths))
+
+
+def cropped_density(field: Field, rays: Rays, depths: Tensor) -> Tensor:
+    """Density logits [R, S] at ``depths`` [R, S]."""
+    points = field.canonical(rays.points(depths))
+    inside = field.inside(points)
+    sigma = torch.full_like(depths, EMPTY_LOGIT)
+    sigma[inside] = density(field.trigrid, field.decoder, points[inside])
+    return sigma
 
 
 def opacity_bound(sigma: Tensor, depths: Tensor) -> Tensor:
@@ -161,13 +173,14 @@ def opacity_bound(sigma: Tensor, depths: Tensor) -> Tensor:
     return 1 - torch.exp(-(density * depths.diff(dim=1)).sum(dim=1))
 
 
-def march(field: Field, rays: Rays, depths: Tensor, settings: RenderSettings, normals: bool) -> Marched:
-    """Composite each ray over its samples at ``depths`` [R, S]: its own part of the result."""
-    points = field.canonical(rays.points(depths))
+def march(field: Field, rays: Rays, depths: Tensor, proposed: Tensor, settings: RenderSettings, normals: bool) -> Marched:
+    """Composite each ray over its samples at ``depths`` [R, S], whose logits are known from the proposal [R, S]: its own
+    part of the result."""
     with torch.no_grad():
-        ray, sample = field.inside(points).nonzero(as_tuple=True)
-    hidden = decode_hidden(field.decoder, sample_trigrid(field.trigrid, points[ray, sample][None])[0])
-    sigma = torch.full_like(depths, EMPTY_LOGIT).index_put((ray, sample), hidden_to_sigma(field.decoder, hidden)[:, 0])
+        ray, sample = (sample_weights(interval_weights(proposed, depths)) > SEEN).nonzero(as_tuple=True)
+    points = field.canonical(rays.origins[ray] + depths[ray, sample, None] * rays.directions[ray])
+    hidden = decode_hidden(field.decoder, sample_trigrid(field.trigrid, points[None])[0])
+    sigma = proposed.index_put((ray, sample), hidden_to_sigma(field.decoder, hidden)[:, 0])
     weights = sample_weights(interval_weights(sigma, depths))
     opacity = weights.sum(dim=1, keepdim=True)
     blended = hidden.new_zeros(len(depths), hidden.shape[1]).index_add(0, ray, hidden * weights[ray, sample, None])

@@ -79,9 +79,8 @@ def render(
     noise = None if noise is None else RayNoise(noise.coarse.to(origins), noise.fine.to(origins))
     views = []
     for identity, rays in enumerate(_rays_by_identity(len(portrait), origins, directions, noise)):
-        levels = {size: level[identity : identity + 1] for size, level in portrait.trigrid.levels.items()}
         warp = None if portrait.body is None else portrait.body.to_canonical(identity)
-        scene = Field(replace(portrait.trigrid, levels=levels), portrait.decoder, portrait.scene.crop, warp)
+        scene = Field(portrait.trigrid.of(identity), portrait.decoder, portrait.scene.crop, warp)
         views.append(march_rays(scene, rays, settings, normals, on_chunk))
     side = patch[2] if patch else settings.resolution
     images = (torch.cat(parts).unflatten(0, (len(cameras), side, side)).movedim(-1, 1) for parts in zip(*views, strict=True))

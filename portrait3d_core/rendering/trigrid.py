@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .packed import PackedLevels, pack_levels
+
 PLANE_COLUMNS = (0, 0, 1)
 """World axis along the columns of planes 0, 1, 2."""
 PLANE_ROWS = (1, 2, 2)
@@ -26,6 +28,8 @@ PLANE_SLICES = (2, 1, 0)
 
 MERGED_FINEST = 128
 """Levels up to this resolution are merged; merging finer ones costs more memory than it saves time."""
+PACKED_FINEST, PACKED_POINTS = 256, 2**23
+"""The same where more than so many points are read from packed levels."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class TriGrid:
 
     plane_sizes: {R: side in metres of the square that level R covers}; levels not named cover ``box_size``.
     absorbed:    levels that were summed into another one and still count in the mean.
+    packed:      the levels of one identity once more, for reading without gradient (see :func:`prepared`).
     """
 
     levels: Mapping[int, Tensor]
@@ -47,10 +52,21 @@ class TriGrid:
     depth: int = 3
     plane_sizes: Mapping[int, float] = field(default_factory=dict)
     absorbed: int = 0
+    packed: PackedLevels | None = None
 
     def map(self, change: Callable[[Tensor], Tensor]) -> TriGrid:
-        """The same tri-grid with ``change`` applied to every level tensor."""
-        return replace(self, levels={resolution: change(level) for resolution, level in self.levels.items()})
+        """The same tri-grid with ``change`` applied to every tensor; it must not mix values."""
+        levels = {resolution: change(level) for resolution, level in self.levels.items()}
+        return replace(self, levels=levels, packed=None if self.packed is None else self.packed.map(change))
+
+    def of(self, identity: int) -> TriGrid:
+        """The tri-grid of one identity."""
+        return replace(self, levels={size: level[identity : identity + 1] for size, level in self.levels.items()})
+
+    @property
+    def count(self) -> int:
+        """How many levels the features are the mean of."""
+        return len(self.levels) + self.absorbed
 
     @property
     def features(self) -> int:
@@ -75,15 +91,20 @@ def sample_trigrid(trigrid: TriGrid, points: Tensor) -> Tensor:
     Trilinear interpolation is separable, so the plane part (bilinear, all D slices at once) is summed over levels
     first and the slice part (a tent function of the third coordinate, the same for every level) is applied once.
     """
+    if trigrid.packed is not None and not torch.is_grad_enabled():
+        return _sample_packed(trigrid, trigrid.packed, points)
     identities, count, _ = points.shape
-    columns, rows, slices = (points[..., axes].movedim(-1, 1) for axes in (PLANE_COLUMNS, PLANE_ROWS, PLANE_SLICES))
+    along = points.unbind(-1)
+    columns, rows, slices = (
+        torch.stack([along[axis] for axis in axes], dim=1) for axes in (PLANE_COLUMNS, PLANE_ROWS, PLANE_SLICES)
+    )
     position = torch.stack([columns, rows], dim=-1).reshape(3 * identities, 1, count, 2)  # [3N, 1, M, (W, H)] metres
     found = (
         F.grid_sample(level.flatten(0, 1), position * (2 / trigrid.plane_size(resolution)), align_corners=False)
         for resolution, level in trigrid.levels.items()
     )
     values = reduce(torch.add, found).reshape(identities, 3, trigrid.features, trigrid.depth, count)
-    weights = _slice_weights(slices, trigrid) / (3 * (len(trigrid.levels) + trigrid.absorbed))
+    weights = _slice_weights(slices, trigrid) / (3 * trigrid.count)
     # an einsum over planes and slices, written so that no copy of the (large) values is made
     features = torch.zeros((), dtype=points.dtype, device=points.device)
     for plane, plane_weights in zip(values.unbind(1), weights.unbind(1), strict=True):
@@ -92,8 +113,19 @@ def sample_trigrid(trigrid: TriGrid, points: Tensor) -> Tensor:
     return features.mT
 
 
+def _sample_packed(trigrid: TriGrid, packed: PackedLevels, points: Tensor) -> Tensor:
+    """:func:`sample_trigrid` from the packed levels of one identity."""
+    features = torch.zeros((), dtype=points.dtype, device=points.device)
+    weights = _slice_weights(points[..., PLANE_SLICES].mT, trigrid)[0] / (3 * trigrid.count)
+    for plane, plane_weights in enumerate(weights):
+        values = packed.read(plane, points[0, :, PLANE_COLUMNS[plane]], points[0, :, PLANE_ROWS[plane]])
+        for piece, weight in zip(values.split(trigrid.features, dim=1), plane_weights, strict=True):
+            features = torch.addcmul(features, piece, weight[:, None])
+    return features[None]
+
+
 def _slice_weights(coordinates: Tensor, trigrid: TriGrid) -> Tensor:
-    """Linear interpolation weights [N, 3, D, M] of the depth slices for world ``coordinates`` [N, 3, M]."""
+    """Linear interpolation weights [N, 3, D, M] of the depth slices for world ``coordinates`` [N, 3, M] (metres)."""
     position = (coordinates / trigrid.box_size + 0.5) * trigrid.depth - 0.5
     slices = torch.arange(trigrid.depth, device=position.device, dtype=position.dtype)
     return (1 - (position[:, :, None] - slices[:, None]).abs()).clamp_min(0)
@@ -134,6 +166,21 @@ def _refine(planes: Tensor, factor: int) -> Tensor:
     """planes [B, K, n, n] as piecewise bilinear functions, with ``factor`` times as many lattice steps."""
     side = (planes.shape[-1] - 1) * factor + 1
     return F.interpolate(planes, size=(side, side), mode="bilinear", align_corners=True)
+
+
+def prepared(trigrid: TriGrid, points: int) -> TriGrid:
+    """The same field in the form in which looking up ``points`` points is fastest: merged where that pays and, on a
+    processor, packed besides, for all that is read without gradient. Differentiable to the levels."""
+    if trigrid.packed is not None or not merging_pays(trigrid, points):
+        return trigrid
+    level = next(iter(trigrid.levels.values()))
+    if level.device.type != "cpu" or len(level) > 1:
+        return merge_levels(trigrid)
+    if torch.is_grad_enabled():
+        merged = trigrid = merge_levels(trigrid)
+    else:
+        merged = merge_levels(trigrid, PACKED_FINEST if points > PACKED_POINTS else MERGED_FINEST)
+    return replace(trigrid, packed=pack_levels(merged.levels, merged.depth, merged.plane_size))
 
 
 def merging_pays(trigrid: TriGrid, points: int, finest: int = MERGED_FINEST) -> bool:

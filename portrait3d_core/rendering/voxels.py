@@ -7,7 +7,7 @@ previews: what is smaller than a voxel is blurred. Axes and units are those of t
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..cameras import Cameras
-from .field import sample_field
+from .field import for_reading, sample_field
 from .rays import camera_rays
-from .trigrid import merge_levels
+from .volume import sample_volume
 
 if TYPE_CHECKING:
     from ..portrait import Portrait
@@ -46,8 +46,7 @@ class Voxels:
     def at(self, cube: Tensor, points: Tensor) -> Tensor:
         """One of the cubes [1, C, ...] at world ``points`` [..., 3] -> [C, ...]; 0 outside."""
         position = (points - torch.tensor(self.centre).to(points)) * (2 / self.side)
-        found = F.grid_sample(cube, position.reshape(1, 1, 1, -1, 3), align_corners=False)
-        return found.reshape(cube.shape[1], *points.shape[:-1])
+        return sample_volume(cube[0], position.reshape(-1, 3)).reshape(cube.shape[1], *points.shape[:-1])
 
 
 def ignore_slab() -> None:
@@ -60,8 +59,7 @@ def bake(portrait: Portrait, resolution: int, on_slab: Callable[[], None] = igno
 
     The cube is as wide as the portrait's crop. ``on_slab`` is called ``resolution`` times and may raise to cancel.
     """
-    portrait = portrait.to(torch.promote_types(portrait.to_rgb.weight.dtype, torch.float32))
-    portrait = replace(portrait, trigrid=merge_levels(portrait.trigrid))
+    portrait = for_reading(portrait, resolution**3)
     warp = None if portrait.body is None else portrait.body.to_canonical(0)
     crop, centre = portrait.scene.crop, portrait.scene.pivot
     axis = ((torch.arange(resolution, device=portrait.device) + 0.5) / resolution * 2 - 1) * crop

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ..cameras import Cameras, orbit_cameras
+from ..free_memory import rays_that_fit
 from ..generator.generator import Generator
 from ..keeping import NO_KEEPER, RunKeeper
 from ..out_of_memory import SmallerChunks
@@ -101,7 +102,7 @@ def search_latent(
 
     with lent_noise(generator, settings.optimise_noise, random) as noises:
         adam = FiniteAdam("invert", {"latent": latent} | numbered(turns=turns, poses=poses, noises=noises))
-        attempt = SmallerChunks(settings.render.rays_per_chunk, random)
+        attempt = SmallerChunks(rays_that_fit(settings.render, start.device), random)
 
         def look(t: float, rays: int) -> Look:
             noise_scale = settings.latent_noise * latent_noise_ramp(t) * statistics.deviation

@@ -17,6 +17,7 @@ from torch import Tensor
 from ..cameras import Cameras, orbit_cameras
 from ..checks import check_finite_fields
 from ..errors import SettingsError
+from ..free_memory import rays_that_fit
 from ..keeping import NO_KEEPER, RunKeeper
 from ..out_of_memory import SmallerChunks
 from ..portrait import Portrait
@@ -76,7 +77,7 @@ def tune_likeness(
     changes = {resolution: torch.zeros_like(level, requires_grad=True) for resolution, level in start.items()}
     others = _other_views(portrait, photos, settings.others_px)
     adam = FiniteAdam("likeness", {str(r): change for r, change in changes.items()})
-    attempt = SmallerChunks(photos[0].settings.rays_per_chunk)
+    attempt = SmallerChunks(rays_that_fit(photos[0].settings, portrait.device))
 
     def current() -> Portrait:
         return portrait.with_levels({r: start[r] + scales[r] * changes[r] for r in start})

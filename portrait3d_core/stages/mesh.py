@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -21,12 +22,12 @@ from torch import Tensor
 from ..body.warp import Warp
 from ..cameras import orbit_cameras
 from ..errors import MeshError, SettingsError
+from ..out_of_memory import SmallerChunks, explain_out_of_memory
 from ..portrait import Portrait, Scene
 from ..progress import OnStep, StepInfo, ignore_step
-from ..rendering.field import density
+from ..rendering.field import POINTS_PER_CHUNK, density, for_reading
 from ..rendering.rays import camera_rays
 from ..rendering.render import RenderSettings, render
-from ..rendering.trigrid import merge_levels, merging_pays
 from .isosurface import decimate, field_normals, largest_piece, marching_cubes
 from .mesh_file import Mesh, save_mesh
 from .surface_colours import along_normals
@@ -35,6 +36,8 @@ from .texture import VIEW_COUNT, textured
 __all__ = ["Mesh", "MeshSettings", "extract_mesh", "save_mesh"]
 
 STAGE = "mesh"
+POINTS_PER_SQUARE = 20
+"""About how many points are looked up for every square of the lattice's side."""
 _BLOCK = 4
 """Fine voxels per coarse voxel and axis."""
 
@@ -82,6 +85,7 @@ class _Lattice:
         return self.corner + indices * self.voxel
 
 
+@explain_out_of_memory
 @torch.no_grad()
 def extract_mesh(
     portrait: Portrait,
@@ -93,6 +97,7 @@ def extract_mesh(
 
     Raises:
         MeshError: nothing of the field reaches the level (the message names the field's range).
+        TooLittleMemoryError: not even the smallest pieces of the work fit.
         MissingDependencyError: neither PyMCubes nor scikit-image is installed, or ``max_faces`` lacks its package.
     """
     if len(portrait) != 1:
@@ -104,7 +109,7 @@ def extract_mesh(
     level = surface_logit(portrait) if settings.level is None else density_to_logit(settings.level)
     on_step(StepInfo(STAGE, 1, steps))
     lattice = _bust_lattice(portrait, settings)
-    quick = _quick(portrait, settings)
+    quick = for_reading(portrait, POINTS_PER_SQUARE * settings.resolution**2)
     field, value_range = _sample_lattice(quick, lattice, level)
     _check_level(level, value_range)
     on_step(StepInfo(STAGE, 2, steps))
@@ -128,13 +133,6 @@ def extract_mesh(
             lambda view: on_step(StepInfo(STAGE, 4 + view.step, steps, preview=view.preview)),
         )
     return mesh if pose is None else _carried(mesh, pose, portrait.device)
-
-
-def _quick(portrait: Portrait, settings: MeshSettings) -> Portrait:
-    """The same field in fewer tri-grid levels, if a surface of that many voxels has enough points for it to pay."""
-    if not merging_pays(portrait.trigrid, points=20 * settings.resolution**2):
-        return portrait
-    return replace(portrait, trigrid=merge_levels(portrait.trigrid))
 
 
 def _carried(mesh: Mesh, pose: Warp, device: torch.device) -> Mesh:
@@ -161,7 +159,8 @@ def surface_logit(portrait: Portrait) -> float:
     cameras = orbit_cameras([0.0, 90.0, 180.0, 270.0], 0.0, focal=portrait.scene.focal)
     scene = portrait.scene
     settings = RenderSettings(resolution=48, ray_start=scene.ray_start, ray_end=scene.ray_end)
-    rendering = render(portrait, cameras, settings, background=False)
+    attempt = SmallerChunks(settings.rays_per_chunk)
+    rendering = attempt(lambda rays: render(portrait, cameras, replace(settings, rays_per_chunk=rays), background=False))
     solid = rendering.mask.flatten() > 0.9
     if not bool(solid.any()):
         raise MeshError(
@@ -171,7 +170,7 @@ def surface_logit(portrait: Portrait) -> float:
         )
     origins, directions = camera_rays(cameras.to(portrait.device), settings.resolution)
     points = origins.flatten(0, 1) + rendering.depth.flatten()[:, None] * directions.flatten(0, 1)
-    return float(density(portrait.trigrid, portrait.decoder, points[solid]).median())
+    return float(_density(portrait, points[solid]).median())
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -205,15 +204,20 @@ def _sample_lattice(portrait: Portrait, lattice: _Lattice, level: float) -> tupl
     coarse_shape = [(count - 1) // _BLOCK + 1 for count in lattice.shape]
     steps = torch.meshgrid(*(torch.arange(count, device=lattice.corner.device) for count in coarse_shape), indexing="ij")
     indices = torch.stack(steps, dim=-1).reshape(-1, 3) * _BLOCK
-    coarse = density(portrait.trigrid, portrait.decoder, lattice.points(indices)).reshape(coarse_shape)
+    coarse = _density(portrait, lattice.points(indices)).reshape(coarse_shape)
 
     field = F.interpolate(coarse[None, None], size=lattice.shape, mode="trilinear", align_corners=True)[0, 0]
     near = torch.nonzero(_points_of_cells(_crossing_cells(coarse, level)))
-    field[near.unbind(1)] = density(portrait.trigrid, portrait.decoder, lattice.points(near))
+    field[near.unbind(1)] = _density(portrait, lattice.points(near))
     value_range = (float(field.min()), float(field.max()))
     if not all(map(math.isfinite, value_range)):
         raise MeshError("The portrait's density contains NaN or infinite values", fix="go back to an earlier portrait")
     return F.pad(field.cpu(), (1, 1, 1, 1, 1, 1), value=min(value_range[0], level - 1.0)), value_range
+
+
+def _density(portrait: Portrait, points: Tensor) -> Tensor:
+    """Raw density logits [M] at ``points`` [M, 3], as many at once as fit."""
+    return SmallerChunks(POINTS_PER_CHUNK)(partial(density, portrait.trigrid, portrait.decoder, points))
 
 
 def _crossing_cells(coarse: Tensor, level: float) -> Tensor:

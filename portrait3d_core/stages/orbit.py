@@ -10,10 +10,12 @@ from torch import Tensor
 
 from ..cameras import Cameras
 from ..errors import SettingsError
+from ..free_memory import rays_that_fit
 from ..guidance.hints import HintName, Relief, hint_images
 from ..out_of_memory import SmallerChunks
 from ..portrait import Portrait
 from ..progress import OnStep, StepInfo, ignore_step
+from ..rendering.field import for_reading
 from ..rendering.render import Rendering, RenderSettings, render, render_super
 
 STAGE = "orbit"
@@ -81,8 +83,11 @@ def orbit(
         raise SettingsError(
             f"There are {len(portrait)} portraits and {len(cameras)} cameras", expected="one portrait, at least one camera"
         )
+    march = settings.render
+    points = len(cameras) * march.resolution**2 * (march.coarse_samples + march.fine_samples)
+    portrait = for_reading(portrait, points)
     frames: list[Tensor] = []
-    attempt = SmallerChunks(settings.render.rays_per_chunk)
+    attempt = SmallerChunks(rays_that_fit(settings.render, portrait.device))
     for index in range(len(cameras)):
         view = attempt(partial(_view_planes, portrait, cameras[index], settings))
         if not frames:

@@ -16,6 +16,7 @@ from torch import Tensor
 from ..cameras import Cameras, refinement_views
 from ..checks import check_choice, check_finite_fields
 from ..errors import ImageError, NumericalError, SettingsError
+from ..free_memory import rays_that_fit
 from ..guidance.critic import Critic, Prompt, with_hints
 from ..guidance.hints import HintName, hint_images
 from ..guidance.optimise import LevelOptimiser, Look, OptimiserSettings
@@ -107,6 +108,8 @@ DEFAULT_REFINE = replace(
     optimiser=OptimiserSettings("adan", learning_rate=1.0, warmup_steps=20, decay_fraction=0.5),
 )
 """The paper's budget with an outlier-tolerant loss, an edge term, and less trust in invented back views."""
+FAST_REFINE = replace(DEFAULT_REFINE, view_samples=48, edit_steps=6, passes=6, fit_samples=32)
+"""All 21 views, each denoised in 6 steps and looked at 6 times."""
 TOY_REFINE = replace(
     DEFAULT_REFINE,
     resolution=64,
@@ -264,7 +267,7 @@ def fit_views(
     order = torch.cat([torch.randperm(len(images), generator=generator) for _ in range(settings.passes)]).tolist()
     levels = LevelOptimiser(portrait, settings.optimiser, len(order), STAGE_FIT)
     keep = keep.about(portrait, portrait.device.type, images, cameras, settings, seed, *([] if masks is None else [masks]))
-    attempt = SmallerChunks(render_settings.rays_per_chunk)
+    attempt = SmallerChunks(rays_that_fit(render_settings, portrait.device))
     with keep.run(STAGE_FIT, len(order), {"levels": levels}, generator) as run:
         for step in run.steps():
             view = order[step - 1]

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..cameras import Cameras, orbit_cameras
+from ..out_of_memory import SmallerChunks
 from ..portrait import Portrait, Scene
 from ..rendering.compositing import EMPTY_LOGIT, interval_weights, sample_weights
 from ..rendering.field import POINTS_PER_CHUNK, sample_field
@@ -34,20 +35,26 @@ def along_normals(portrait: Portrait, points: Tensor, normals: Tensor, bottom: f
 
     Nothing below the height ``bottom`` (metres) and beyond the scene's crop is seen.
     """
+
+    def all_of_them(at_once: int) -> Tensor:
+        parts = zip(points.split(at_once), normals.split(at_once), strict=True)
+        return torch.cat([_along(portrait, *part, bottom, samples) for part in parts])
+
+    return ((SmallerChunks(POINTS_PER_CHUNK // 8)(all_of_them) + 1) / 2).clamp(0, 1)
+
+
+def _along(portrait: Portrait, points: Tensor, normals: Tensor, bottom: float, samples: int) -> Tensor:
+    """rgb -1..1 [M, 3] on the CPU: what rays coming in along ``normals`` [M, 3] see at ``points`` [M, 3]."""
     depths = torch.linspace(0, _OUTSIDE_M + _INSIDE_M, samples, device=portrait.device)
+    along = points.to(depths)[:, None] + (_OUTSIDE_M - depths)[:, None] * normals.to(depths)[:, None]
+    sigma, rgb = sample_field(portrait, along.reshape(1, -1, 3))
+    sigma, rgb = sigma.reshape(len(points), -1), rgb.reshape(len(points), -1, 3)
     crop = portrait.scene.crop
-    colours = [torch.empty(0, 3)]
-    for places, directions in zip(points.split(POINTS_PER_CHUNK // 8), normals.split(POINTS_PER_CHUNK // 8), strict=True):
-        steps = (_OUTSIDE_M - depths)[:, None] * directions.to(depths)[:, None]
-        along = places.to(depths)[:, None] + steps
-        sigma, rgb = sample_field(portrait, along.reshape(1, -1, 3))
-        sigma, rgb = sigma.reshape(len(places), -1), rgb.reshape(len(places), -1, 3)
-        outside = (along[..., 0].abs() > crop) | (along[..., 2].abs() > crop) | (along[..., 1] < bottom)
-        sigma = sigma.masked_fill(outside, EMPTY_LOGIT)
-        weights = sample_weights(interval_weights(sigma, depths.expand_as(sigma)))
-        weights[:, -1] += 1e-4  # where there is almost nothing, the innermost colour
-        colours.append(((weights[..., None] * rgb).sum(1) / weights.sum(1, keepdim=True)).cpu())
-    return ((torch.cat(colours) + 1) / 2).clamp(0, 1)
+    outside = (along[..., 0].abs() > crop) | (along[..., 2].abs() > crop) | (along[..., 1] < bottom)
+    sigma = sigma.masked_fill(outside, EMPTY_LOGIT)
+    weights = sample_weights(interval_weights(sigma, depths.expand_as(sigma)))
+    weights[:, -1] += 1e-4  # where there is almost nothing, the innermost colour
+    return ((weights[..., None] * rgb).sum(1) / weights.sum(1, keepdim=True)).cpu()
 
 
 def surface_cameras(scene: Scene) -> Cameras:

@@ -6,6 +6,7 @@
 //   url, workflow (file)    the server, and a saved UI workflow
 //   widgets                 { node type: { widget: value } } set before the run
 //   timeout_s               for everything
+//   showing                 node types that must show something before page.png is taken; waited for 90 s at most
 //   turn                    node types whose orbit widget is dragged, with mouse, touch and keys
 //   shots                   folder for pictures: page.png, and per turned node its type with -before.png, -after.png
 //   look                    [x, y, scale]: the point of the graph in the middle of page.png (default: the whole graph)
@@ -14,7 +15,7 @@ import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import path from "node:path";
 
-const plan = { widgets: {}, turn: [], timeout_s: 300, size: [1600, 1000], ...JSON.parse(process.argv[2]) };
+const plan = { widgets: {}, turn: [], showing: [], timeout_s: 300, size: [1600, 1000], ...JSON.parse(process.argv[2]) };
 const require = createRequire(path.join(process.env.PLAYWRIGHT_DIR ?? process.cwd(), "resolve.js"));
 const { chromium } = require("playwright-core");
 const timeout = plan.timeout_s * 1000;
@@ -96,7 +97,7 @@ async function lookAt(page, x, y, scale) {
   await page.waitForTimeout(1200);
 }
 
-/** The middle of all nodes, and the scale at which they fill the window. */
+/** The point of the graph and the scale with which all nodes fill the window between its bars. */
 async function wholeGraph(page) {
   return page.evaluate(() => {
     const nodes = window.app.graph.nodes ?? window.app.graph._nodes;
@@ -104,7 +105,8 @@ async function wholeGraph(page) {
     const edge = (index, pick) => pick(...boxes.map((box) => box[index]));
     const [left, top, right, bottom] = [edge(0, Math.min), edge(1, Math.min), edge(2, Math.max), edge(3, Math.max)];
     const { width, height } = window.app.canvas.canvas.getBoundingClientRect();
-    return [(left + right) / 2, (top + bottom) / 2, 0.95 * Math.min(width / (right - left), height / (bottom - top))];
+    const scale = Math.min((width - 110) / (right - left), (height - 130) / (bottom - top));
+    return [(left + right) / 2 - 25 / scale, (top + bottom) / 2 - 25 / scale, scale];
   });
 }
 
@@ -121,6 +123,21 @@ async function shown(page) {
     const nodes = window.app.graph.nodes ?? window.app.graph._nodes;
     return Object.fromEntries(nodes.map((node) => [node.id, pictures(node).map(width).filter((pixels) => pixels > 0)]));
   });
+}
+
+/** The same, once all nodes that should have something to show do: pictures, videos and meshes load by themselves. */
+async function shownInTheEnd(page) {
+  const waiting = await page.evaluate((types) => {
+    const nodes = window.app.graph.nodes ?? window.app.graph._nodes;
+    return nodes.filter((node) => types.includes(node.type)).map((node) => node.id);
+  }, plan.showing);
+  for (let attempt = 0; attempt < 45; attempt++) {
+    const seen = await shown(page);
+    if (waiting.every((id) => seen[id]?.length)) break;
+    await page.waitForTimeout(2000);
+  }
+  await page.waitForTimeout(1500); // a 3D view draws its model after it has its size
+  return shown(page);
 }
 
 /** Drag, swipe and press keys on the orbit widget of a node; what it showed meanwhile. */
@@ -173,6 +190,7 @@ const browser = await chromium.launch({
 try {
   const page = await openPage(browser);
   await loadWorkflow(page);
+  await lookAt(page, ...(plan.look ?? (await wholeGraph(page)))); // 3D views keep the size they start with
   await run(page);
   for (const type of plan.turn) report.turned[type] = await turn(page, type);
   report.saved = await page.evaluate(async () => ({
@@ -180,7 +198,7 @@ try {
     prompt: (await window.app.graphToPrompt()).output,
   }));
   await lookAt(page, ...(plan.look ?? (await wholeGraph(page))));
-  report.shown = await shown(page);
+  report.shown = await shownInTheEnd(page);
   if (plan.shots) await page.screenshot({ path: path.join(plan.shots, "page.png") });
 } catch (error) {
   report.problems.push(String(error.stack ?? error));

@@ -33,6 +33,7 @@ FIRST_VISIT = {
     "Comfy.Canvas.MouseWheelScroll": "zoom",
     "Comfy.Release.Version": "0.3.64",
     "Comfy.Release.Status": "skipped",
+    "Comfy.Minimap.Visible": False,
 }
 """A profile without these shows welcome dialogs, and some frontends throw while they fill it."""
 VISITS = {
@@ -89,7 +90,7 @@ def visit(comfy, request, tmp_path):
         if "BROWSER_SHOTS" in os.environ:
             shots = Path(os.environ["BROWSER_SHOTS"]) / request.node.name.replace("/", "_")
             shots.mkdir(parents=True, exist_ok=True)
-        plan = {"url": comfy.url, "shots": str(shots), "timeout_s": TIMEOUT_S, **VISITS[name]}
+        plan = {"url": comfy.url, "shots": str(shots), "timeout_s": TIMEOUT_S, "showing": SHOWING, **VISITS[name]}
         plan["workflow"] = str(plan["workflow"])
         command = ["node", str(HERE / "browser.mjs"), json.dumps(plan)]
         result = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=2 * TIMEOUT_S)

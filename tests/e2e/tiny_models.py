@@ -137,3 +137,6 @@ def randomise(network: nn.Module) -> None:
             weight.copy_(
                 torch.ones_like(weight) if name.endswith("weight") else 0.1 * torch.randn(weight.shape, generator=draw)
             )
+    for name, places in network.named_buffers():
+        if name.endswith("pos_embed"):  # allocated only: checkpoints fill it
+            places.copy_(0.1 * torch.randn(places.shape, generator=draw))

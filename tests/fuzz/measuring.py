@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from portrait3d_core.checkpoints.byte_source import ALLOWANCE
@@ -21,6 +21,8 @@ from .hostile import Case
 
 SLOWEST_S = 2.0
 HANG_S = 60
+WORST = ("slowest_s", "slowest_cpu_s", "largest_bytes")
+"""What is no sum over the files."""
 
 
 @dataclass
@@ -50,6 +52,12 @@ class Result:
             self.slow.append(f"{label}: {cpu_s:.1f} s")
         if beyond > ALLOWANCE:
             self.large.append(f"{label}: {beyond >> 20} MiB beyond twice the file")
+
+    def __add__(self, other: Result) -> Result:
+        """The totals of both."""
+        worst = {name: max(getattr(self, name), getattr(other, name)) for name in WORST}
+        sums = {item.name: getattr(self, item.name) + getattr(other, item.name) for item in fields(self)}
+        return Result(**{**sums, **worst})
 
     def report(self) -> str:
         kinds = ", ".join(f"{kind} {count}" for kind, count in self.kinds.items())

@@ -1,6 +1,9 @@
 """Saving, loading and refusing generator files."""
 
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -30,6 +33,17 @@ def test_round_trip(path):
     assert loaded.config == SMALL and loaded.name == "small" and not loaded.training
     assert not any(parameter.requires_grad for parameter in loaded.parameters())
     assert read_safetensors(path)[1]["licence"] == "test"
+
+
+def test_loading_does_not_load_torchs_compiler(path):
+    """Which takes seconds, and which torch does for arithmetic on the device "meta"."""
+    code = (
+        "import sys, portrait3d_core.pipeline; from portrait3d_core.checkpoints.generator_file import load_generator; "
+        "before = set(sys.modules); load_generator(sys.argv[1]); print({m.split('.')[0] for m in set(sys.modules) - before})"
+    )
+    command = [sys.executable, "-c", code, str(path)]
+    loaded = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]).stdout
+    assert "safetensors" in loaded and "sympy" not in loaded
 
 
 def test_half_storage_loads_as_float32(tmp_path, path):
@@ -106,6 +120,7 @@ def test_other_metadata(path):
     state, metadata = read_safetensors(path)
     refuse(state, "'portrait3d-portrait'", {**metadata, "format": "portrait3d-portrait"}, path)
     refuse(state, "version 99", {**metadata, "version": "99"}, path)
+    refuse(state, "version '9999", {**metadata, "version": "9" * 5000}, path)
     refuse(state, "config", {**metadata, "config": "{not json"}, path)
     refuse(state, "damaged", {**metadata, "config": '{"wings": 2}'}, path)
 

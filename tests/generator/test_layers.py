@@ -5,8 +5,8 @@ import torch
 from torch.nn import functional as F
 
 from portrait3d_core.errors import SettingsError
-from portrait3d_core.generator.aware3d import RolledLayer, RolledToRGB
-from portrait3d_core.generator.layers import Noise, SynthesisLayer, activate, convolve, fold, smooth, upsample
+from portrait3d_core.generator.aware3d import RolledLayer, RolledToRGB, rolled_convolve
+from portrait3d_core.generator.layers import Noise, SynthesisLayer, activate_, convolve, fold, smooth, upsample
 
 TAPS = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
 
@@ -49,6 +49,13 @@ def test_convolution_is_per_sample(up):
     torch.testing.assert_close(batch, torch.cat(singles), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize(("up", "kernel"), [(False, 1), (False, 3), (True, 3)])
+def test_one_weight_serves_a_batch(up, kernel):
+    x, weight = torch.randn(3, 4, 6, 6), torch.randn(1, 5, 4, kernel, kernel)
+    expected = convolve(x, weight.expand(3, -1, -1, -1, -1), up=up)
+    torch.testing.assert_close(convolve(x, weight, up=up), expected, rtol=0, atol=1e-5)
+
+
 def test_demodulation_gives_unit_norm():
     folded = fold(torch.randn(5, 4, 3, 3), torch.randn(2, 4))
     torch.testing.assert_close(folded.square().sum((2, 3, 4)), torch.ones(2, 5))
@@ -56,8 +63,9 @@ def test_demodulation_gives_unit_norm():
 
 def test_activation():
     x = torch.tensor([[[[-1.0, 2.0]]]])
-    torch.testing.assert_close(activate(x, torch.zeros(1)), torch.tensor([[[[-0.2, 2.0]]]]) * 2**0.5)
-    assert activate(1000 * x, torch.zeros(1), clamp=256).tolist() == [[[[-256.0, 256.0]]]]
+    torch.testing.assert_close(activate_(x, torch.zeros(1)), torch.tensor([[[[-0.2, 2.0]]]]) * 2**0.5)
+    x = torch.tensor([[[[-1000.0, 2000.0]]]])
+    assert activate_(x, torch.zeros(1), clamp=256).tolist() == [[[[-256.0, 256.0]]]]
 
 
 def test_noise_modes():
@@ -90,7 +98,7 @@ def roll_out(planes):
 def test_rolled_layer_is_a_convolution_of_the_rolled_planes(up):
     layer, x, w = RolledLayer(2, 8, 10 if up else 5), torch.randn(6, 2, 5, 5), torch.randn(2, 8)
     weight = fold(layer.weight, layer.affine(w).reshape(6, 6))
-    expected = activate(convolve(roll_out(x), weight, up=up), layer.bias)
+    expected = activate_(convolve(roll_out(x), weight, up=up), layer.bias)
     torch.testing.assert_close(layer(x, w, Noise("none"), up=up), expected, rtol=0, atol=1e-5)
 
 
@@ -98,3 +106,40 @@ def test_rolled_to_rgb_is_a_convolution_of_the_rolled_planes():
     layer, x, w = RolledToRGB(2, 8), torch.randn(6, 2, 5, 5), torch.randn(2, 8)
     weight = layer.weight * (layer.affine(w) / 2**0.5).reshape(6, 1, 6, 1, 1)
     torch.testing.assert_close(layer(x, w), convolve(roll_out(x), weight), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("up", "kernel"), [(False, 1), (False, 3), (True, 3)])
+def test_rolled_convolution_has_first_and_second_derivatives(up, kernel):
+    options = {"dtype": torch.float64, "requires_grad": True}
+    planes, weight = torch.randn(3, 2, 4, 4, **options), torch.randn(3, 1, 6, kernel, kernel, **options)
+
+    def convolved(planes, weight):
+        return rolled_convolve(planes, weight, up=up)
+
+    assert torch.autograd.gradcheck(convolved, (planes, weight))
+    assert torch.autograd.gradgradcheck(convolved, (planes, weight))
+
+
+@pytest.mark.parametrize("clamp", [float("inf"), 0.5])
+def test_layers_have_derivatives_although_they_work_in_place(clamp):
+    options = {"dtype": torch.float64, "requires_grad": True}
+    x, weight, bias = torch.randn(1, 2, 4, 4, **options), torch.randn(1, 2, 2, 3, 3, **options), torch.randn(2, **options)
+    untouched = x.detach().clone()
+
+    def layers(x, weight, bias):
+        for up in (False, True):
+            x = activate_(convolve(x, weight, up=up), bias, clamp=clamp)
+        return x
+
+    assert torch.autograd.gradcheck(layers, (x, weight, bias))
+    assert torch.autograd.gradgradcheck(layers, (x, weight, bias))
+    assert torch.equal(x, untouched)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_layers_in_half_precision(dtype):
+    layer, x, w = RolledLayer(2, 8, 10), torch.randn(3, 2, 5, 5), torch.randn(1, 8)
+    expected = layer(x, w, Noise(), up=True).detach()
+    found = layer.to(dtype)(x.to(dtype), w.to(dtype), Noise(), up=True)
+    assert found.dtype == dtype
+    torch.testing.assert_close(found.detach().float(), expected, rtol=0, atol=0.05 * float(expected.abs().max()))

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import socket
 
 import pytest
 import torch
@@ -237,7 +238,42 @@ def test_damaged_folders_are_refused_with_a_fix(folder, tmp_path, damage):
         weights.rename(weights.with_suffix(".bin"))
     else:
         (broken / "scheduler" / "scheduler_config.json").write_text("{", encoding="utf-8")
-    with pytest.raises(GuidanceError, match="cannot be read.*What to do"):
+    with pytest.raises(GuidanceError, match="(cannot be read|not a complete).*What to do"):
+        load_critic(broken)
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
+def test_a_text_for_a_configuration_asks_no_server(folder, tmp_path, monkeypatch, part):
+    """diffusers takes it for the name of a model that can be downloaded."""
+    broken = shutil.copytree(folder, tmp_path / "broken")
+    (broken / part / "config.json").write_text('"somebody/model"', encoding="utf-8")
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **named: pytest.fail(f"a connection to {args[0]}"))
+    with pytest.raises(GuidanceError, match="JSON object.*What to do"):
+        load_critic(broken)
+
+
+@pytest.mark.parametrize(
+    ("part", "change"),
+    [
+        ("scheduler", {"num_train_timesteps": 10**12}),
+        ("scheduler", {"num_train_timesteps": "x"}),
+        ("scheduler", {"beta_end": 1e30}),
+        ("scheduler", {"beta_start": float("nan")}),
+        ("scheduler", {"_class_name": 3}),
+        ("unet", {"sample_size": "x"}),
+        ("unet", {"layers_per_block": 10**7}),
+        ("unet", {"in_channels": 10**12}),
+        ("text_encoder", {"num_hidden_layers": 2**31}),
+        ("unet", {"sample_size": 10**9}),
+        ("vae", {"scaling_factor": float("nan")}),
+        ("vae", {"scaling_factor": None}),
+    ],
+)
+def test_absurd_configurations_are_refused_with_a_fix(folder, tmp_path, part, change):
+    broken = shutil.copytree(folder, tmp_path / "broken")
+    (path,) = (broken / part).glob("*config.json")
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **change}), encoding="utf-8")
+    with pytest.raises(GuidanceError, match="What to do"):
         load_critic(broken)
 
 

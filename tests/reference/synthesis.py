@@ -29,7 +29,7 @@ def fully_connected(layer: FullyConnected, x: Tensor) -> Tensor:
 
 def leaky(x: Tensor) -> Tensor:
     """Leaky ReLU of slope 0.2 times sqrt(2)."""
-    return torch.where(x >= 0, x, 0.2 * x) * math.sqrt(2)
+    return F.leaky_relu(x, 0.2) * math.sqrt(2)
 
 
 def map_latent(mapping: Mapping, z: Tensor, label: Tensor) -> Tensor:
@@ -100,7 +100,7 @@ def skip_block(block: SynthesisBlock, x: Tensor | None, image: Tensor | None, la
 def rolled_out(planes: Tensor) -> Tensor:
     """planes [3N, C, R, R] -> [3N, 3C, R, R]: each plane with what the other two know about its rows and columns."""
     side = planes.shape[-1]
-    results = []
+    images = []
     for p0, p1, p2 in planes.unflatten(0, (-1, 3)):
 
         def over_rows(plane: Tensor) -> Tensor:  # out[i, j] = mean_k plane[k, i]
@@ -109,12 +109,10 @@ def rolled_out(planes: Tensor) -> Tensor:
         def over_columns(plane: Tensor) -> Tensor:  # out[i, j] = mean_k plane[j, k]
             return plane.mean(dim=2)[:, None, :].expand(-1, side, side)
 
-        results += [
-            torch.cat([p0, over_rows(p1), over_columns(p2)]),
-            torch.cat([over_columns(p0), p1, over_rows(p2)]),
-            torch.cat([over_rows(p0), over_columns(p1), p2]),
-        ]
-    return torch.stack(results)
+        images += [p0, over_rows(p1), over_columns(p2)]
+        images += [over_columns(p0), p1, over_rows(p2)]
+        images += [over_rows(p0), over_columns(p1), p2]
+    return torch.cat(images).reshape(len(planes), -1, side, side)
 
 
 def block_3d(block: Block3D, planes: Tensor, w: Tensor) -> Tensor:

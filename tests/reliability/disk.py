@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,33 +14,48 @@ from portrait3d_core.portrait_file import save_portrait
 from portrait3d_core.progress import ignore_step
 
 from .processes import CAN_FORK, succeeds
-from .row import Row
+from .row import Row, not_run
 from .runs import SHORT_STAGES, Stage, head, keeper
 
 FULL_AFTER_BYTES = 2000
+NOBODY = 65534
+WANTED = "an error with a fix, nothing left"
+
+Prepare = Callable[[Path], None]
+"""Brings trouble to this process and a folder."""
 
 
 def rows(full: bool) -> Iterator[Row]:
-    """A full disk and a folder that cannot be made, for results and for run states."""
-    yield _refused("a portrait, into a folder that cannot be made", prepare=lambda: None, subfolder="file/below")
-    if CAN_FORK:
-        yield _refused("a portrait, on a full disk", prepare=fill_disk, subfolder="")
-        for name, stage in SHORT_STAGES.items():
-            yield _goes_on(name, stage)
+    """A full disk and folders that cannot be written, for results and for run states."""
+    yield _refused("into a folder that cannot be made", prepare=lambda folder: None, subfolder="file/below")
+    for where, prepare in (("on a full disk", fill_disk), ("into a read-only folder", lock)):
+        if CAN_FORK:
+            yield _refused(where, prepare)
+            for name, stage in SHORT_STAGES.items():
+                yield _goes_on(f"{name}: state {where}", stage, prepare)
+        else:
+            yield not_run(f"save {where}", WANTED, "no process can be forked here")
 
 
-def fill_disk() -> None:
+def lock(folder: Path) -> None:
+    """Take away the permission to write. Who may do everything becomes nobody first."""
+    folder.chmod(0o555)
+    if os.geteuid() == 0:
+        os.setuid(NOBODY)
+
+
+def fill_disk(folder: Path) -> None:
     """Let no file of this process grow beyond 2 kB."""
     import resource
 
     resource.setrlimit(resource.RLIMIT_FSIZE, (FULL_AFTER_BYTES, FULL_AFTER_BYTES))
 
 
-def _refused(what: str, prepare: Callable[[], None], subfolder: str) -> Row:
+def _refused(where: str, prepare: Prepare, subfolder: str = "") -> Row:
     """Saving fails with OutputError, and leaves nothing behind."""
 
     def work() -> None:
-        prepare()
+        prepare(folder)
         try:
             save_portrait(head(), folder / subfolder / "head.safetensors")
         except OutputError as error:
@@ -51,19 +67,21 @@ def _refused(what: str, prepare: Callable[[], None], subfolder: str) -> Row:
         folder = Path(name)
         (folder / "file").write_bytes(b"")
         good = succeeds(work) if CAN_FORK else work() is None
-    return Row(f"save {what}", "an error with a fix, nothing left", "so" if good else "not so", good)
+        folder.chmod(0o700)
+    return Row(f"save a portrait {where}", WANTED, "so" if good else "not so", good)
 
 
-def _goes_on(name: str, stage: Stage) -> Row:
+def _goes_on(what: str, stage: Stage, prepare: Prepare) -> Row:
     """A stage whose state cannot be saved gives its result all the same."""
 
     def work() -> None:
         whole = fingerprint(stage(ignore_step, NO_KEEPER))
-        fill_disk()
+        prepare(folder)
         assert fingerprint(stage(ignore_step, keeper(folder, every_s=0.0))) == whole
         assert not list(folder.iterdir())
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         good = succeeds(work)
-    return Row(f"{name}: full disk while it saves its state", "same result, nothing left", "so" if good else "not so", good)
+        folder.chmod(0o700)
+    return Row(what, "same result, nothing left", "so" if good else "not so", good)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass, replace
@@ -14,15 +15,15 @@ from torch import Tensor
 
 from portrait3d_core.cameras import frontal_camera, orbit_cameras
 from portrait3d_core.errors import Portrait3DError
-from portrait3d_core.guidance.diffusers_loading import load_parts
 from portrait3d_core.media import read_image, write_png
 from portrait3d_core.profiles import PROFILES
 from portrait3d_core.stages.align import AlignSettings, align
 from portrait3d_core.stages.refine import fit_views
-from portrait3d_core.toy.bundle_files import diffusion_path, generator_path
+from portrait3d_core.toy.bundle_files import BUNDLE, diffusion_path, generator_path
 
 from ..fuzz import hostile as hostile_pickles
 from ..fuzz.measuring import Result
+from ..fuzz.model_folders import measure_folders
 from ..fuzz.pickles import measure as measure_pickles
 from ..fuzz.saved_files import measure_kinds
 from .row import Row, count_row
@@ -51,7 +52,8 @@ def rows(full: bool) -> Iterator[Row]:
     yield _read("hostile pickles", measured_pickles(2000 if full else 40))
     for kind, result in measure_kinds(10_000 if full else 60).items():
         yield _read(f"damaged and hostile {kind} files", result)
-    yield from (_pictures(), _views(), _image_files(), _numbers(), _cameras(), _bundles(), _diffusers())
+    yield _read("changed diffusers folders", measure_folders(400 if full else 12))
+    yield from (_pictures(), _views(), _image_files(), _numbers(), _cameras(), _bundles(), _flipped_bundle())
 
 
 def measured_pickles(count: int) -> Result:
@@ -174,24 +176,15 @@ def _bundles() -> Row:
         return _explained("toy bundles that are incomplete or changed", trials)
 
 
-def _diffusers() -> Row:
-    """Diffusers folders with missing parts, wrong JSON and wrong weights."""
-    texts = (
-        "",
-        "[]",
-        "null",
-        "{",
-        '{"sample_size": "x"}',
-        '{"_class_name": "os.system", "in_channels": -1}',
-        '{"auto_map": 1}',
-    )
+def _flipped_bundle() -> Row:
+    """One bit changed in every file that comes with the pack, one file at a time."""
+    failures, files = 0, [path for path in sorted(BUNDLE.rglob("*")) if path.is_file()]
     with tempfile.TemporaryDirectory() as name:
-        folders = []
-        for number, text in enumerate(texts):
-            folders.append(Path(name) / str(number))
-            for part in ("unet", "vae", "text_encoder", "tokenizer", "scheduler"):
-                (folders[-1] / part).mkdir(parents=True)
-                for file in ("config.json", "scheduler_config.json", "tokenizer_config.json"):
-                    (folders[-1] / part / file).write_text(text, encoding="utf-8")
-                (folders[-1] / part / "diffusion_pytorch_model.safetensors").write_bytes(b"\xff" * 20)
-        return _explained("diffusers folders that are malformed", [lambda f=folder: load_parts(f) for folder in folders])
+        folder = Path(name) / "bundle"
+        shutil.copytree(BUNDLE, folder)
+        for file in (folder / path.relative_to(BUNDLE) for path in files):
+            sound = file.read_bytes()
+            file.write_bytes(bytes([sound[0] ^ 1]) + sound[1:])
+            failures += not (_refuses(lambda: generator_path(folder)) or _refuses(lambda: diffusion_path(folder)))
+            file.write_bytes(sound)
+    return count_row("shipped weights and lists, one bit changed", EXPLAINED, failures, len(files))

@@ -18,20 +18,22 @@ from portrait3d_core.portrait_file import load_portrait, save_portrait
 from portrait3d_core.run_state import RunStore, SavedRun
 
 from .processes import CAN_FORK, forked
-from .row import Row, count_row
+from .row import Row, count_row, not_run
 from .runs import head
 
 NUMBERS = 200_000
 LONGEST_S = 0.08
+WHAT, WANTED = "killed while saving a run state and a portrait", "0 damaged, the last one loads"
 
 
 def rows(full: bool) -> Iterator[Row]:
     """Saving run states and portraits, over and over, until killed."""
     if not CAN_FORK:
+        yield not_run(WHAT, WANTED, "no process can be forked here")
         return
     trials, moments = (200 if full else 10), random.Random(0)
     failures = sum(not _survives(moments.uniform(0.0, LONGEST_S)) for _ in range(trials))
-    yield count_row("killed while saving a run state and a portrait", "0 damaged, the last one loads", failures, trials)
+    yield count_row(WHAT, WANTED, failures, trials)
 
 
 def _survives(after_s: float) -> bool:

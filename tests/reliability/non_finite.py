@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
 
+from portrait3d_core.cameras import orbit_cameras
 from portrait3d_core.errors import NumericalError
 from portrait3d_core.guidance.critic import Prediction, Prompt
 from portrait3d_core.guidance.optimise import DivergedError
@@ -17,7 +21,7 @@ from portrait3d_core.portrait import Portrait
 from portrait3d_core.stages.distill import distill
 from portrait3d_core.stages.invert import invert
 from portrait3d_core.stages.perceptual import MultiScaleLoss
-from portrait3d_core.stages.refine import refine
+from portrait3d_core.stages.refine import fit_loss, fit_views, refine
 
 from .row import Row, count_row
 from .runs import DISTILL, INVERT, REFINE, critic, head, network, photo
@@ -62,12 +66,24 @@ def run_invert(poison: Poison) -> Portrait:
     return invert(photo(), network(), settings, perceptual=PoisonedLoss(poison)).portrait
 
 
+def run_fit(poison: Poison) -> Portrait:
+    """Four views, twice each."""
+    asked = itertools.count(1)
+
+    def poisoned(*args: Any) -> Tensor:
+        return fit_loss(*args) * (torch.nan if poison(next(asked)) else 1.0)
+
+    views = torch.rand(4, 16, 16, 3, generator=torch.Generator().manual_seed(0))
+    with patch("portrait3d_core.stages.refine.fit_loss", poisoned):
+        return fit_views(head(), views, orbit_cameras([0.0, 90.0, 180.0, 270.0], 0.0), REFINE)
+
+
 def rows(full: bool) -> Iterator[Row]:
     """One bad step, bad steps to the end, and a diffusion model that redraws a view as NaN."""
-    for name, run in (("distill", run_distill), ("invert", run_invert)):
+    for name, run in (("distill", run_distill), ("invert", run_invert), ("fit views", run_fit)):
         points = range(1, STEPS + 1) if full else (1, 6)
         failures = sum(not _skips(run, point) for point in points)
-        yield count_row(f"{name}: NaN at one step", "skipped and said, finite result", failures, len(points))
+        yield count_row(f"{name}: NaN at a step", "skipped and said, finite result", failures, len(points))
         yield Row(f"{name}: NaN at every step", *_gives_up(run, lambda asked: True))
     yield Row("distill: NaN from the third step on", *_gives_up(run_distill, lambda asked: asked > 2))
     yield Row("refine: a redrawn view is NaN", *_gives_up(lambda poison: refine(head(), PoisonedCritic(poison), "x", REFINE),

@@ -1,4 +1,7 @@
-"""Stopped at some step and run again: the same bits as if it had never stopped. Killed instead of stopped: likewise."""
+"""Stopped at some step: it ends there, its state is kept, no tensor stays; run again, the same bits as if never stopped.
+
+Killed instead of stopped: likewise. Run with anything changed: afresh.
+"""
 
 from __future__ import annotations
 
@@ -10,45 +13,83 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from portrait3d_core.errors import Cancelled
 from portrait3d_core.fingerprint import fingerprint
 from portrait3d_core.keeping import NO_KEEPER
+from portrait3d_core.run_state import RunStore
 
 from .row import Row, count_row
-from .runs import NOT_KEPT, SHORT_STAGES, STAGES, Stage, StopAt, keeper, run_distill
+from .runs import NOT_KEPT, OTHERWISE, SHORT_STAGES, STAGES, Stage, StopAt, keeper, living_tensors, run_distill
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+class Stopped(NamedTuple):
+    """What became of a run that was cancelled at a step, and then run again."""
+
+    ended: bool
+    kept: bool
+    cleared: bool
+    resumed: bool
 
 
 def rows(full: bool) -> Iterator[Row]:
     """Resuming after a cancel and after a kill."""
     for name, stage in (STAGES if full else SHORT_STAGES).items():
-        yield cancelled_and_resumed(name, stage, full)
+        yield from cancelled_and_resumed(name, stage, full)
+    yield changed()
     yield killed_and_resumed(trials=10 if full else 1)
 
 
-def cancelled_and_resumed(name: str, stage: Stage, full: bool) -> Row:
+def cancelled_and_resumed(name: str, stage: Stage, full: bool) -> Iterator[Row]:
     """Cancel at every one of the first 50 steps (or at three), run again, compare with the unbroken run."""
     listener = StopAt()
     whole = fingerprint(stage(listener, NO_KEEPER))
     total, repeated = listener.heard, NOT_KEPT.get(name, 0)
     points = range(1, min(total, 51)) if full else (1, repeated + 2, total - 1)
-    failures = sum(not _resumes(stage, point, total - max(0, point - repeated), whole) for point in points)
-    return count_row(f"{name}: cancelled at a step and run again", "same bits, ends within the step", failures, len(points))
+    trials = [_stopped(stage, point, max(0, point - repeated), total, whole) for point in points]
+
+    def row(what: str, wanted: str, field: int) -> Row:
+        return count_row(f"{name}: {what}", wanted, sum(not trial[field] for trial in trials), len(trials))
+
+    yield row("cancelled at a step", "ends within the step", 0)
+    yield row("cancelled, its state", "on disk, of that step", 1)
+    yield row("cancelled, its tensors", "0 left", 2)
+    yield row("cancelled and run again", "only the rest, same bits", 3)
 
 
-def _resumes(stage: Stage, point: int, left: int, whole: str) -> bool:
-    """Whether a run stopped at step ``point`` stops there and goes on to the same result in ``left`` steps."""
+def _stopped(stage: Stage, point: int, kept: int, total: int, whole: str) -> Stopped:
+    """Stop a run at step ``point``, when ``kept`` steps are on disk, and run it again to the result ``whole``."""
     with tempfile.TemporaryDirectory() as folder:
-        runs, first, second = Path(folder) / "runs", StopAt(point), StopAt()
+        runs, first, second, before = Path(folder) / "runs", StopAt(point), StopAt(), living_tensors()
         with suppress(Cancelled):
             stage(first, keeper(runs))
+        cleared = living_tensors() <= before
+        states = [RunStore(runs).read(path.stem) for path in runs.glob("*.safetensors")]
+        steps = sum(state.step for state in states if state is not None)
         keep = keeper(runs)
         same = fingerprint(stage(second, keep)) == whole
         keep.finish()
-        return same and (first.heard, second.heard) == (point, left) and not runs.exists()
+        resumed = same and second.heard == total - kept and not runs.exists()
+        return Stopped(first.heard == point, steps == kept, cleared, resumed)
+
+
+def changed() -> Row:
+    """Cancel every stage, then run it with another setting: nothing of the kept state is used."""
+    failures = 0
+    for name, stage in SHORT_STAGES.items():
+        other, listener, again = partial(stage, **OTHERWISE[name]), StopAt(), StopAt()
+        expected = fingerprint(other(listener, NO_KEEPER))
+        with tempfile.TemporaryDirectory() as folder:
+            with suppress(Cancelled):
+                stage(StopAt(listener.heard - 1), keeper(Path(folder)))
+            same = fingerprint(other(again, keeper(Path(folder)))) == expected
+        failures += not (same and again.heard == listener.heard)
+    return count_row("cancelled and run with a changed setting", "afresh, bits of an unbroken run", failures, len(SHORT_STAGES))
 
 
 def killed_and_resumed(trials: int) -> Row:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
@@ -112,6 +113,12 @@ SHORT_STAGES: dict[str, Stage] = {
     "refine": partial(run_refine, passes=1),
     "invert": partial(run_invert, steps=5, likeness=replace(INVERT.likeness, steps=3)),
 }
+OTHERWISE: dict[str, dict[str, float]] = {
+    "distill": {"entropy_weight": 0.02},
+    "refine": {"gradient_weight": 0.4},
+    "invert": {"learning_rate": 0.09},
+}
+"""A setting of each stage, changed."""
 NOT_KEPT = {"refine": 21}
 """Steps at the start of a stage that are quick, and repeated when it goes on."""
 
@@ -119,6 +126,12 @@ NOT_KEPT = {"refine": 21}
 def keeper(folder: Path, every_s: float = 1e9) -> RunKeeper:
     """Keeps runs in ``folder``; by default only when they end."""
     return RunKeeper(RunStore(folder, every_s)).about("reliability")
+
+
+def living_tensors() -> int:
+    """Tensors that are alive."""
+    gc.collect()
+    return sum(issubclass(type(thing), Tensor) for thing in gc.get_objects())
 
 
 class StopAt:

@@ -8,4 +8,6 @@ from .__main__ import FAMILIES
 @pytest.mark.parametrize("name", FAMILIES)
 def test_everything_is_as_wanted(name):
     rows = list(FAMILIES[name].rows(full=False))
-    assert [str(row) for row in rows if not row.good] == []
+    assert [str(row) for row in rows if row.good is False] == []
+    if all(row.good is None for row in rows):
+        pytest.skip(rows[0].reached if rows else "nothing that has no test of its own")

@@ -8,7 +8,7 @@ from portrait3d_core.portrait import Portrait, ToRGB
 from portrait3d_core.rendering.compositing import interval_weights
 from portrait3d_core.rendering.decoder import Decoder, decode
 from portrait3d_core.rendering.field import sample_field
-from portrait3d_core.rendering.march import Field, Rays, march, propose
+from portrait3d_core.rendering.march import Field, Rays, cropped_density, march, propose
 from portrait3d_core.rendering.rays import camera_rays, paper_distill_rays
 from portrait3d_core.rendering.render import RayNoise, RenderSettings, render, render_super
 from portrait3d_core.rendering.sampling import importance_depths, stratified_depths
@@ -138,7 +138,9 @@ def test_distillation_renderer(source, view):
     depths = torch.cat([golden[f"{view}/depths_coarse"], golden[f"{view}/depths_fine"]], dim=2)[0, ..., 0]
     depths = depths.sort(dim=1).values
     golden.check(f"{view}/sorted", propose(field, rays, settings).depths, depths)
-    marched = march(field, rays, depths, settings, normals=False)
+    with torch.no_grad():
+        sigma = cropped_density(field, rays, depths)
+    marched = march(field, rays, depths, sigma, settings, normals=False)
     features = marched.features.mT.reshape(1, 32, 10, 10)
     golden.check(f"{view}/feature_image", features)
     golden.check(f"{view}/out/weights_sum", (1.002 * marched.opacity - 0.001).reshape(1, 10, 10))

@@ -78,3 +78,9 @@ def test_every_identity_has_its_own_pose(portrait):
     for index in range(2):
         alone = render(posed(portrait, poses[index : index + 1]), turntable(2)[index], SETTINGS).rgb
         torch.testing.assert_close(both[index : index + 1], alone, rtol=0, atol=1e-5)
+
+
+def test_a_posed_portrait_in_which_nothing_shows(portrait):
+    empty = replace(portrait, decoder=replace(portrait.decoder, out_bias=portrait.decoder.out_bias - 1e3))
+    rendering = render(posed(empty, POSE), frontal_camera(), SETTINGS, normals=True)
+    assert rendering.mask.unique().tolist() == [pytest.approx(-0.001)]

@@ -55,6 +55,16 @@ def test_skipping_empty_rays_hardly_changes_a_picture(monkeypatch):
     assert (skipping.mask - full.mask).abs().mean() < 1e-3
 
 
+@pytest.mark.parametrize("chunk", [1, 100])
+def test_rays_that_find_nothing_are_empty_whatever_is_in_their_chunk(portrait, chunk):
+    faint = replace(portrait, decoder=replace(portrait.decoder, out_bias=portrait.decoder.out_bias - 1000))
+    levels = {size: level.clone().requires_grad_() for size, level in portrait.trigrid.levels.items()}
+    found = render(faint.with_levels(levels), VIEWS[:1], replace(SETTINGS, march="fine", rays_per_chunk=chunk), normals=True)
+    assert (found.mask + 0.001).abs().max() < 1e-6
+    found.rgb.sum().backward()
+    assert all(level.grad is not None and not level.grad.any() for level in levels.values())
+
+
 def test_rendering_is_deterministic_and_noise_is_explicit(portrait):
     assert torch.equal(render(portrait, VIEWS, SETTINGS).rgb, render(portrait, VIEWS, SETTINGS).rgb)
     noise = RayNoise.draw(3, SETTINGS, torch.Generator().manual_seed(1))

@@ -24,7 +24,7 @@ def analytic(monkeypatch):
     """Replace the portrait's field by a function of points [M, 3]; returns a portrait to pass along."""
 
     def install(function, colour=RED):
-        def density(trigrid, decoder, points):
+        def density(trigrid, decoder, points, at_once):
             return function(points)
 
         def sample_field(portrait, points):
