@@ -100,7 +100,8 @@ def inverting(portrait: Portrait, generator: Generator, profile: str) -> Case:
     base = PROFILES[profile].invert_photo
     likeness = replace(base.likeness, steps=min(1, base.likeness.steps))
     align = AlignSettings(method="none", resolution=SIDE_PX)
-    settings = replace(base, steps=1, w_samples=8, starts=0, align=align, likeness=likeness)
+    breed = replace(base.breed, generations=0)
+    settings = replace(base, steps=1, w_samples=8, starts=0, breed=breed, align=align, likeness=likeness)
     photo = torch.rand(SIDE_PX, SIDE_PX, 3)
     return estimate_invert(generator, settings), lambda: invert(photo, generator, settings)
 

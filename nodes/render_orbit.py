@@ -13,14 +13,13 @@ from ..portrait3d_core.portrait import Portrait
 from ..portrait3d_core.rendering.render import RenderSettings
 from ..portrait3d_core.stages.orbit import OrbitSettings, orbit
 from ..portrait3d_core.stages.pose import pose_portrait
-from ..portrait3d_core.stages.viewer import viewer_camera
 from .images import depth_pictures, normal_pictures
 from .memory import on_device
 from .progress import report_progress
 from .schema import schema
 from .sockets import CATEGORY, CamerasSocket, PortraitSocket
 from .turntable import turntable_ui
-from .viewer_camera import begun_at, viewer_camera_inputs, viewer_camera_output
+from .viewer_camera import begun_at, camera_info, viewer_camera_inputs, viewer_camera_output
 from .widgets import pose_inputs, pose_settings
 
 PATHS = ("turntable", "sway", "refinement")
@@ -134,7 +133,7 @@ class Portrait3DRenderOrbit(io.ComfyNode):
             normal_pictures(views.normal),
             InputImpl.VideoFromComponents(video),
             views.cameras,
-            viewer_camera(head, cameras),
+            camera_info(head, cameras),
             ui=turntable_ui(posed),
         )
 

@@ -9,13 +9,12 @@ from comfy_api.latest import io
 from ..portrait3d_core.cameras import focal_of, rows_of_views
 from ..portrait3d_core.portrait import Portrait
 from ..portrait3d_core.stages.orbit import orbit, view_hints
-from ..portrait3d_core.stages.viewer import viewer_camera
 from .memory import on_device
 from .progress import report_progress
 from .render_orbit import look_inputs, orbit_settings
 from .schema import schema
 from .sockets import CATEGORY, CamerasSocket, PortraitSocket
-from .viewer_camera import begun_at, viewer_camera_inputs, viewer_camera_output
+from .viewer_camera import begun_at, camera_info, viewer_camera_inputs, viewer_camera_output
 
 
 class Portrait3DRenderViews(io.ComfyNode):
@@ -109,5 +108,5 @@ class Portrait3DRenderViews(io.ComfyNode):
         cameras = begun_at(layout, head, camera, camera_space)
         views = orbit(head, cameras, orbit_settings(**rendering), report_progress())
         depth, normals, edges = view_hints(views, "depth", "normal", "edges")
-        start = viewer_camera(head, cameras)
+        start = camera_info(head, cameras)
         return io.NodeOutput(views.rgb, views.mask, depth, normals, views.cameras, edges, start)

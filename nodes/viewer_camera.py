@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import re
 from typing import Any
 
 from comfy_api.latest import io
@@ -9,11 +11,22 @@ from comfy_api.latest import io
 from ..portrait3d_core.cameras import Cameras, carried
 from ..portrait3d_core.checks import check_choice
 from ..portrait3d_core.portrait import Portrait
-from ..portrait3d_core.stages.viewer import viewer_placement
+from ..portrait3d_core.stages.viewer import viewer_camera, viewer_placement
 from ..portrait3d_core.three_camera import METRES, camera_from_three
 from .sockets import ViewerCameraSocket
 
 SPACES = ("viewer", "metres")
+FIRST_IN_METRES = (1, 44)
+"""The first version of comfyui-frontend-package whose viewers show models as they are; those before enlarge every model."""
+
+
+def viewers_enlarge() -> bool:
+    """Whether the 3D viewers of the installed frontend enlarge models. Without that package the frontend is a newer one."""
+    try:
+        version = importlib.metadata.version("comfyui-frontend-package")
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < FIRST_IN_METRES
 
 
 def viewer_camera_inputs() -> list:
@@ -29,8 +42,8 @@ def viewer_camera_inputs() -> list:
             options=list(SPACES),
             optional=True,
             tooltip=(
-                "The world of that camera. viewer: that of Load 3D and Preview 3D, which enlarge every model. metres: the "
-                "portrait's own, for camera nodes that know no model."
+                "The world of that camera. viewer: that of Load 3D and Preview 3D with this mesh. metres: the portrait's own, "
+                "for camera nodes that know no model."
             ),
         ),
     ]
@@ -48,5 +61,10 @@ def begun_at(path: Cameras, portrait: Portrait, camera: Any = None, camera_space
     if camera is None:
         return path
     check_choice("camera_space", camera_space, SPACES)
-    placement = viewer_placement(portrait) if camera_space == "viewer" else METRES
+    placement = viewer_placement(portrait) if camera_space == "viewer" and viewers_enlarge() else METRES
     return carried(path, camera_from_three(camera, placement))
+
+
+def camera_info(portrait: Portrait, cameras: Cameras) -> dict[str, Any]:
+    """The first of the cameras for :func:`viewer_camera_output`."""
+    return viewer_camera(portrait, cameras, enlarged=viewers_enlarge())

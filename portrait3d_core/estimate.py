@@ -24,11 +24,11 @@ from .stages.refine import RefineSettings
 GIB = 1024**3
 NUMBER = 4
 """Bytes of a float32."""
-INSIDE = 0.6
-"""Share of the samples that lie inside the crop."""
+INSIDE = 0.33
+"""Share of the samples that show in a pixel."""
 COPIES = 3.5
 """Of the values that the grid look-up of a sample returns, at the worst moment of the forward and backward pass."""
-LEVEL_COPIES = {"adam": 7.0, "adan": 9.0}
+LEVEL_COPIES = {"adam": 7.0, "adan": 7.5}
 """Of all levels while they are optimised: start, leaves, gradients, the optimiser's own, average, result."""
 MIXING_COPIES = 3.0
 """Of all levels where the optimiser moves mixed features (guidance/preconditioning.py)."""
@@ -102,11 +102,12 @@ class Grid:
         points = INSIDE * samples * min(rays, settings.rays_per_chunk)
         per_point = COPIES * 3 * self.trigrid.features * self.trigrid.depth + 6 * len(self.trigrid.levels) + 6 * self.hidden
         looked_up = rays * (settings.coarse_samples + settings.fine_samples)
-        lattice = 0
+        lattice = packed = 0
         if merging_pays(self.trigrid, looked_up):
             (side,) = (merged := merge_levels(self.trigrid)).plane_sizes
             lattice = merged.levels[side].numel()
-        return NUMBER * (points * per_point + LATTICE_COPIES * lattice + 2 * looked_up)
+            packed = sum(level.numel() for level in merged.levels.values())
+        return NUMBER * (points * per_point + LATTICE_COPIES * lattice + packed + 2 * looked_up)
 
 
 def estimate_distill(portrait: Portrait, settings: DistillSettings, critic_px: int, encoder: bool = True) -> Estimate:

@@ -116,12 +116,14 @@ TOY_REFINE = replace(
     view_samples=32,
     edit_steps=5,
     guidance_scale=2.0,
-    passes=4,
-    crop=32,
+    passes=6,
+    crop=64,
     fit_samples=24,
-    optimiser=OptimiserSettings("adam", learning_rate=0.02, warmup_steps=5, decay_fraction=0.5),
+    optimiser=OptimiserSettings(
+        "adam", 0.15, level_factors=((64, 0.5), (128, 0.25)), warmup_steps=5, decay_fraction=0.5, feature_gain=20.0
+    ),
 )
-"""For the 64 px toy model: 84 fitting steps."""
+"""For the 64 px toy model: 126 fitting steps, each of a whole view."""
 
 
 @explain_out_of_memory

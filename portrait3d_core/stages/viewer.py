@@ -1,6 +1,7 @@
 """Where ComfyUI's 3D viewers show a portrait's mesh, and the cameras that look at it there.
 
-A viewer enlarges and moves a mesh by its size, so the size of the portrait's surface is measured on a coarse mesh.
+Older viewers enlarge and move a mesh by its size, so the size of the portrait's surface is measured on a coarse mesh; newer
+ones show it in metres, as it is.
 """
 
 from __future__ import annotations
@@ -20,14 +21,17 @@ _VOXELS = 64
 
 
 def viewer_placement(portrait: Portrait) -> Placement:
-    """Where the viewers show the mesh of one portrait. Raises what :func:`~portrait3d_core.stages.mesh.extract_mesh` raises."""
+    """Where viewers that enlarge show the mesh of one portrait. Raises what :func:`~portrait3d_core.stages.mesh.extract_mesh` raises."""
     return Placement.in_viewer(extract_mesh(portrait, MeshSettings(resolution=_VOXELS)).vertices)
 
 
-def viewer_camera(portrait: Portrait, camera: Cameras) -> dict[str, Any]:
-    """The description of one camera for a viewer of the portrait's mesh; in metres where no mesh can be made."""
+def viewer_camera(portrait: Portrait, camera: Cameras, *, enlarged: bool) -> dict[str, Any]:
+    """The description of one camera for a viewer of the portrait's mesh; in metres too where no mesh can be made.
+
+    enlarged: whether the viewer enlarges meshes.
+    """
     try:
-        placement = viewer_placement(portrait)
+        placement = viewer_placement(portrait) if enlarged else METRES
     except (MeshError, MissingDependencyError):
         placement = METRES
     pivot = torch.tensor(portrait.scene.pivot)

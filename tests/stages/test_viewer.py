@@ -31,8 +31,9 @@ def test_the_coarse_mesh_stands_where_the_fine_one_does(solid):
 
 
 def test_a_camera_goes_to_the_viewer_and_back(solid):
-    found = camera_from_three(viewer_camera(solid, CAMERA), viewer_placement(solid))
-    assert torch.allclose(found.cam2world, CAMERA.cam2world, atol=1e-5)
+    for enlarged, placement in ((True, viewer_placement(solid)), (False, METRES)):
+        found = camera_from_three(viewer_camera(solid, CAMERA, enlarged=enlarged), placement)
+        assert torch.allclose(found.cam2world, CAMERA.cam2world, atol=1e-5)
 
 
 @pytest.mark.parametrize("error", [MeshError("nothing there"), MissingDependencyError("no marching cubes")])
@@ -41,7 +42,8 @@ def test_without_a_mesh_the_camera_is_told_in_metres(solid, monkeypatch, error):
         raise error
 
     monkeypatch.setattr(viewer, "extract_mesh", refuse)
-    assert torch.allclose(camera_from_three(viewer_camera(solid, CAMERA), METRES).cam2world, CAMERA.cam2world, atol=1e-5)
+    found = camera_from_three(viewer_camera(solid, CAMERA, enlarged=True), METRES)
+    assert torch.allclose(found.cam2world, CAMERA.cam2world, atol=1e-5)
     with pytest.raises(type(error)):
         viewer_placement(solid)
 
