@@ -107,12 +107,14 @@ def march_rays(
         return empty
     points = len(hits) * (settings.coarse_samples + settings.fine_samples)
     field = replace(field, trigrid=prepared(field.trigrid, points))
+    # with gradients, samples that show are read from the levels: what was packed need not stay for the backward pass
+    shown = replace(field, trigrid=replace(field.trigrid, packed=None)) if torch.is_grad_enabled() else field
     marched_rays, parts = [], []
     chunks = hits.split(settings.rays_per_chunk)
     for chunk in chunks:
         proposal = propose(field, rays[chunk], settings)
         chunk = chunk[proposal.kept]
-        work = (field, rays[chunk], proposal.depths, proposal.sigma, settings, normals)
+        work = (shown, rays[chunk], proposal.depths, proposal.sigma, settings, normals)
         if torch.is_grad_enabled() and len(chunks) > 1:
             marched = checkpoint(march, *work, use_reentrant=False, preserve_rng_state=False)
         else:

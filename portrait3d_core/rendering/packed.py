@@ -51,10 +51,13 @@ class PackedLevels:
 @torch.no_grad()
 def pack_levels(levels: Mapping[int, Tensor], depth: int, plane_size: Callable[[int], float]) -> PackedLevels:
     """Levels {R: [1, 3, C * D, R, R]} with D = ``depth`` slices, whose planes are ``plane_size(R)`` metres wide."""
-    tables, planes, first = [], [], 0
+    some = next(iter(levels.values()))
+    table = some.new_zeros(sum(3 * (size + 2) ** 2 for size in levels), some.shape[2])
+    planes, first = [], 0
     for size, level in levels.items():
-        texels = F.pad(level[0], (1, 1, 1, 1)).unflatten(1, (-1, depth))  # [3, C, D, R + 2, R + 2]
-        tables.append(texels.permute(0, 3, 4, 2, 1).reshape(-1, level.shape[2]))
+        last = first + 3 * (size + 2) ** 2
+        texels = table[first:last].reshape(3, size + 2, size + 2, depth, -1)[:, 1:-1, 1:-1]
+        texels.copy_(level[0].unflatten(1, (-1, depth)).permute(0, 3, 4, 2, 1))
         planes.append((size, plane_size(size), first))
-        first += len(tables[-1])
-    return PackedLevels(torch.cat(tables), tuple(planes))
+        first = last
+    return PackedLevels(table, tuple(planes))

@@ -21,7 +21,10 @@ _VOXELS = 64
 
 
 def viewer_placement(portrait: Portrait) -> Placement:
-    """Where viewers that enlarge show the mesh of one portrait. Raises what :func:`~portrait3d_core.stages.mesh.extract_mesh` raises."""
+    """Where viewers that enlarge show the mesh of one portrait.
+
+    Raises what :func:`~portrait3d_core.stages.mesh.extract_mesh` raises.
+    """
     return Placement.in_viewer(extract_mesh(portrait, MeshSettings(resolution=_VOXELS)).vertices)
 
 
