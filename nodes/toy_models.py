@@ -99,14 +99,12 @@ def load_clip(folder: Path) -> CLIP:
     config, files = _config(folder / "text_encoder"), folder / "tokenizer"
     length, width = config["max_position_embeddings"], config["hidden_size"]
     special = {"start": config["bos_token_id"], "end": config["eos_token_id"], "pad": config["pad_token_id"]}
-    encoder = partial(
-        SDClipModel,
-        textmodel_json_config=config,
-        model_class=ToyTextModel,
-        max_length=length,
-        special_tokens=special,
-        return_projected_pooled=False,
-    )
+    fixed = {"textmodel_json_config": config, "model_class": ToyTextModel, "max_length": length, "special_tokens": special}
+
+    def encoder(**given: Any) -> SDClipModel:
+        """Ours come last: some versions of ComfyUI hand on a configuration of None."""
+        return SDClipModel(**{**given, **fixed, "return_projected_pooled": False})
+
     tokenizer = partial(
         SDTokenizer,
         tokenizer_path=str(files),

@@ -113,11 +113,16 @@ async function wholeGraph(page) {
 /** { node id: widths of the pictures, videos and 3D views it shows }. */
 async function shown(page) {
   return page.evaluate(() => {
-    const seen = "img, video, canvas";
+    const { ds, canvas } = window.app.canvas;
+    const graph = canvas.getBoundingClientRect();
+    const middle = (box) => [(box.x + box.width / 2 - graph.x) / ds.scale - ds.offset[0], (box.y + box.height / 2 - graph.y) / ds.scale - ds.offset[1]];
+    const within = ({ pos, size }, [x, y]) => x > pos[0] && x < pos[0] + size[0] && y > pos[1] && y < pos[1] + size[1];
+    const elements = [...document.querySelectorAll("img, video, canvas")]
+      .map((element) => [element, element.getBoundingClientRect()])
+      .filter(([, box]) => box.width > 0 && box.width < 0.9 * graph.width);
     const pictures = (node) => [
       ...(node.imgs ?? []),
-      ...(node.widgets ?? []).flatMap((widget) => [...(widget.element?.querySelectorAll?.(seen) ?? [])]),
-      ...[...document.querySelectorAll(`[data-node-id="${node.id}"]`)].flatMap((element) => [...element.querySelectorAll(seen)]),
+      ...elements.filter(([, box]) => within(node, middle(box))).map(([element]) => element),
     ];
     const width = (picture) => picture.naturalWidth ?? picture.videoWidth ?? picture.width;
     const nodes = window.app.graph.nodes ?? window.app.graph._nodes;

@@ -65,10 +65,11 @@ def server(request, tmp_path_factory):
     (profile / "comfy.settings.json").write_text(json.dumps(FIRST_VISIT), encoding="utf-8")
     (work / "input").mkdir()
     write_png(work / "input" / "example.png")  # what ComfyUI's own input folder has, and saved workflows name
-    static = Path(request.param) / "comfyui_frontend_package" / "static"
-    options = [] if request.param == INSTALLED else ["--front-end-root", str(static)]
-    with running_comfy(work, *options) as comfy:
-        yield comfy, bool(options)
+    newer = request.param != INSTALLED
+    before = os.environ.get("PYTHONPATH", "")  # a package found earlier is the installed one
+    environment = {"PYTHONPATH": os.pathsep.join([request.param, before])} if newer else {}
+    with running_comfy(work, environment=environment) as comfy:
+        yield comfy, newer
 
 
 @pytest.fixture(params=["classic", "vue"])
