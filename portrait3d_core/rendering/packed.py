@@ -36,7 +36,7 @@ class PackedLevels:
         for level, (size, side, first) in enumerate(self.planes):
             width = size + 2
             x, y = ((axis * (size / side) + (size + 1) / 2).clamp_(0, size + 1) for axis in (columns, rows))
-            left, top = x.int().clamp_(max=size), y.int().clamp_(max=size)
+            left, top = x.int().clamp_(0, size), y.int().clamp_(0, size)  # also where a position is NaN
             x, y = x - left, y - top
             corner = top * width + left + (first + plane * width**2)
             corners[:, level] = corner[:, None] + torch.tensor([0, 1, width, width + 1]).to(corner)

@@ -32,6 +32,16 @@ def test_at_the_borders_and_far_away():
     assert sample_trigrid(packed, torch.zeros(1, 0, 3)).shape == (1, 0, 2)
 
 
+@torch.no_grad()
+def test_a_position_that_is_no_number_gives_no_number_and_spoils_no_other():
+    grid, where = random_grid((4, 8, 256)), cube_points(3, 0.3)
+    expected = sample_trigrid(grid, where)
+    where[0, 1] = float("nan")
+    found = sample_trigrid(prepared(grid, MANY), where)
+    assert found[0, 1].isnan().all()
+    torch.testing.assert_close(found[0, [0, 2]], expected[0, [0, 2]], rtol=0, atol=1e-5)
+
+
 def test_gradients_come_from_the_levels():
     grid, points = random_grid(), cube_points(500, 0.4)
     gradients = []
