@@ -26,8 +26,9 @@ from portrait3d_core.portrait import Portrait
 from portrait3d_core.profiles import PROFILES
 from portrait3d_core.stages.align import AlignSettings
 from portrait3d_core.stages.distill import distill
+from portrait3d_core.stages.fit_views import fit_views
 from portrait3d_core.stages.invert import invert
-from portrait3d_core.stages.refine import TOY_REFINE, fit_views
+from portrait3d_core.stages.refine_settings import TOY_REFINE
 from portrait3d_core.toy.bundle_files import generator_path
 
 from .measure import resident_bytes

@@ -19,7 +19,7 @@ from .rendering.settings import RenderSettings
 from .rendering.trigrid import TriGrid, merge_levels, merging_pays
 from .stages.distill import DistillSettings
 from .stages.invert import InvertSettings
-from .stages.refine import RefineSettings
+from .stages.refine_settings import RefineSettings
 
 GIB = 1024**3
 NUMBER = 4
@@ -130,7 +130,7 @@ def estimate_refine(portrait: Portrait, settings: RefineSettings, views: int = 2
 
 
 def estimate_fit(portrait: Portrait, settings: RefineSettings, views: int) -> Estimate:
-    """Of :func:`~.stages.refine.fit_views` with so many views."""
+    """Of :func:`~.stages.fit_views.fit_views` with so many views."""
     grid, samples = Grid.of(portrait), settings.fit_samples
     rendering = RenderSettings(settings.resolution, samples, samples, march=settings.march)
     total = grid.optimiser_bytes(settings.optimiser) + grid.march_bytes(rendering, settings.crop**2)

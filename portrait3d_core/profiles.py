@@ -16,7 +16,7 @@ from .stages.distill import DEFAULT_DISTILL, FAST_DISTILL, PAPER_DISTILL, TOY_PR
 from .stages.invert import DEFAULT_INVERT, FAST_INVERT, PAPER_INVERT, TOY_INVERT, InvertSettings
 from .stages.mesh import MeshSettings
 from .stages.orbit import PAPER_ORBIT, OrbitSettings
-from .stages.refine import DEFAULT_REFINE, FAST_REFINE, PAPER_REFINE, RefineSettings
+from .stages.refine_settings import DEFAULT_REFINE, FAST_REFINE, PAPER_REFINE, RefineSettings
 
 QUALITY_NEGATIVE = "worst quality, low quality, jpeg artifacts, blurry"
 """The paper's negative prompt of the view refinement."""

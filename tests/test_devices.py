@@ -21,10 +21,11 @@ from portrait3d_core.rendering.render import RenderSettings, render
 from portrait3d_core.rendering.volume import gather_volume, has_grid_sample_3d, sample_volume
 from portrait3d_core.stages.align import AlignSettings
 from portrait3d_core.stages.distill import distill
+from portrait3d_core.stages.fit_views import fit_views
 from portrait3d_core.stages.invert import invert
 from portrait3d_core.stages.mesh import MeshSettings, extract_mesh
 from portrait3d_core.stages.orbit import OrbitSettings, orbit
-from portrait3d_core.stages.refine import TOY_REFINE, fit_views
+from portrait3d_core.stages.refine_settings import TOY_REFINE
 from portrait3d_core.toy.bundle_files import diffusion_path
 
 RENDER = RenderSettings(resolution=12, coarse_samples=8, fine_samples=6, rays_per_chunk=50)

@@ -10,7 +10,7 @@ from portrait3d_core.estimate import Estimate, Grid, estimate_distill, estimate_
 from portrait3d_core.generator.config import OFFICIAL_512
 from portrait3d_core.profiles import PROFILES
 from portrait3d_core.rendering.trigrid import TriGrid
-from portrait3d_core.stages.refine import TOY_REFINE
+from portrait3d_core.stages.refine_settings import TOY_REFINE
 from portrait3d_core.toy.bundle_files import generator_path
 
 MIB = 2**20

@@ -28,9 +28,11 @@ from portrait3d_core.portrait_file import METADATA_KEY, load_portrait, save_port
 from portrait3d_core.rendering.settings import RenderSettings
 from portrait3d_core.run_state import _read as read_run
 from portrait3d_core.stages.align import align
+from portrait3d_core.stages.fit_views import fit_views
 from portrait3d_core.stages.mesh_file import check_format
 from portrait3d_core.stages.pose import PoseSettings, pose_portrait
-from portrait3d_core.stages.refine import EditedViews, RefineSettings, fit_views
+from portrait3d_core.stages.refine import EditedViews
+from portrait3d_core.stages.refine_settings import RefineSettings
 from portrait3d_core.toy.bundle_files import generator_path
 
 ROOT = Path(__file__).resolve().parents[1]

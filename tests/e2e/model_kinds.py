@@ -22,7 +22,7 @@ from pack.nodes.toy_models import load_model, load_vae
 from pack.portrait3d_core.checkpoints.generator_file import load_generator
 from pack.portrait3d_core.explore import random_portrait
 from pack.portrait3d_core.guidance.residual import Guide, Moment, SeenViews, image_gradient
-from pack.portrait3d_core.stages.refine import TOY_REFINE
+from pack.portrait3d_core.stages.refine_settings import TOY_REFINE
 from pack.portrait3d_core.toy.bundle_files import diffusion_path, generator_path
 from torch import Tensor
 

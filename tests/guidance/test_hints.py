@@ -11,7 +11,7 @@ from portrait3d_core.guidance.critic import with_hints
 from portrait3d_core.guidance.hints import FARTHEST, HINTS, Relief, hint_images
 from portrait3d_core.guidance.oracle import OracleCritic
 from portrait3d_core.stages.distill import DistillSettings
-from portrait3d_core.stages.refine import RefineSettings
+from portrait3d_core.stages.refine_settings import RefineSettings
 
 SIDE = 32
 

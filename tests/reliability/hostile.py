@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, is_dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -18,7 +18,7 @@ from portrait3d_core.errors import Portrait3DError
 from portrait3d_core.media import read_image, write_png
 from portrait3d_core.profiles import PROFILES
 from portrait3d_core.stages.align import AlignSettings, align
-from portrait3d_core.stages.refine import fit_views
+from portrait3d_core.stages.fit_views import fit_views
 from portrait3d_core.toy.bundle_files import BUNDLE, diffusion_path, generator_path
 
 from ..fuzz import hostile as hostile_pickles
@@ -69,7 +69,7 @@ def _read(what: str, result: Result) -> Row:
     return Row(what, "0 ran, 0 untyped, 0 over 2 s, 0 over 2x", f"{count}: {faults}", result.clean and count > 0)
 
 
-def _explained(what: str, trials: list[Callable[[], object]]) -> Row:
+def _explained(what: str, trials: Sequence[Callable[[], object]]) -> Row:
     """Every trial has to end in an error of this project with a fix."""
     return count_row(what, EXPLAINED, sum(not _refuses(trial) for trial in trials), len(trials))
 

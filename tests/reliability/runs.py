@@ -25,7 +25,8 @@ from portrait3d_core.stages.align import AlignSettings
 from portrait3d_core.stages.distill import DistillSettings, distill
 from portrait3d_core.stages.invert import InvertSettings, invert
 from portrait3d_core.stages.likeness import LikenessSettings
-from portrait3d_core.stages.refine import RefineSettings, refine
+from portrait3d_core.stages.refine import refine
+from portrait3d_core.stages.refine_settings import RefineSettings
 
 from ..builders import SMALL, small_generator, small_portrait
 

@@ -1,0 +1,58 @@
+"""The fit of a portrait to given views."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from builders import small_portrait
+from refining import CAMERAS, QUICK, opaque_portrait
+
+from portrait3d_core.cameras import orbit_cameras
+from portrait3d_core.errors import ImageError
+from portrait3d_core.guidance.optimise import DivergedError
+from portrait3d_core.stages.fit_views import fit_views
+from portrait3d_core.stages.refine import render_views
+
+
+def shifted(levels, amount):
+    """Tri-grid levels with every value moved by ``amount``: another look that this portrait can take."""
+    return {resolution: level + amount for resolution, level in levels.items()}
+
+
+@pytest.mark.parametrize("settings", [QUICK, replace(QUICK, pixel_loss="l1", gradient_weight=0.5, background=True)])
+def test_fit_finds_a_look_the_portrait_can_take(settings):
+    portrait = opaque_portrait()
+    target = portrait.with_levels(shifted(portrait.trigrid.levels, 0.3))
+    wanted, before = (render_views(p, settings, CAMERAS).rgb for p in (target, portrait))
+    fitted = fit_views(portrait, wanted, CAMERAS, settings)
+    after = render_views(fitted, settings, CAMERAS).rgb
+    assert (after - wanted).abs().mean() < 0.5 * (before - wanted).abs().mean()
+
+
+def test_fit_is_repeatable_and_leaves_its_input_alone():
+    portrait, settings = opaque_portrait(), replace(QUICK, passes=1)
+    before = portrait.clone()
+    images = torch.rand(4, 16, 16, 3)
+    first, again, other = (fit_views(portrait, images, CAMERAS, settings, seed=seed) for seed in (1, 1, 2))
+    for size, level in first.trigrid.levels.items():
+        assert torch.equal(level, again.trigrid.levels[size])
+        assert not torch.equal(level, other.trigrid.levels[size])
+        assert torch.equal(portrait.trigrid.levels[size], before.trigrid.levels[size])
+
+
+def test_fit_accepts_pictures_made_under_inference_mode():
+    with torch.inference_mode():
+        portrait, images, cameras = opaque_portrait(), torch.rand(4, 16, 16, 3), orbit_cameras([0.0, 90.0, 180.0, 270.0])
+    fitted = fit_views(portrait, images, cameras, replace(QUICK, passes=1))
+    assert not any(level.is_inference() for level in fitted.trigrid.levels.values())
+
+
+def test_bad_images_are_refused_or_end_the_fit():
+    with pytest.raises(ImageError, match="16 x 16"):
+        fit_views(small_portrait(), torch.zeros(4, 8, 8, 3), CAMERAS, QUICK)
+    with pytest.raises(ImageError, match="4 cameras"):
+        fit_views(small_portrait(), torch.zeros(3, 16, 16, 3), CAMERAS, QUICK)
+    with pytest.raises(ImageError, match="NaN"):
+        fit_views(small_portrait(), torch.full((4, 16, 16, 3), float("nan")), CAMERAS, QUICK)
+    with pytest.raises(DivergedError, match="5 steps in a row"):
+        fit_views(small_portrait(), torch.full((4, 16, 16, 3), 1e38), CAMERAS, QUICK)
