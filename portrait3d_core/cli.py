@@ -102,6 +102,7 @@ def _add_common(command: argparse.ArgumentParser) -> None:
         default=True,
         help="keep the state below the output folder until all is done; the same command then goes on after a stop",
     )
+    command.add_argument("--texture", type=int, metavar="PIXELS", help="bake a texture of this side; default: vertex colours")
 
 
 def _generate(args: argparse.Namespace) -> None:
@@ -183,6 +184,8 @@ def _profile(args: argparse.Namespace) -> Profile:
         profile = replace(profile, orbit=replace(profile.orbit, render=render))
     if args.mesh_resolution is not None:
         profile = replace(profile, mesh=replace(profile.mesh, resolution=args.mesh_resolution))
+    if args.texture is not None:
+        profile = replace(profile, mesh=replace(profile.mesh, texture_size=args.texture))
     if getattr(args, "image", None) is not None:
         manual: dict[str, Any] = {"method": args.align, "zoom": args.zoom}
         if args.centre is not None:

@@ -24,7 +24,7 @@ def test_generate_writes_every_result_and_says_where(tmp_path, capsys):
     assert read_image(tmp_path / "out" / "contact_sheet.png").std() > 0.01
 
 
-def test_from_photo_with_a_mask(tmp_path):
+def test_from_photo_with_a_mask_and_a_texture(tmp_path):
     photo = torch.full((80, 60, 3), 0.5)
     mask = torch.zeros(80, 60)
     rows, columns = torch.meshgrid(torch.arange(80), torch.arange(60), indexing="ij")
@@ -35,8 +35,8 @@ def test_from_photo_with_a_mask(tmp_path):
     write_png(photo, tmp_path / "photo.png")
     write_png(mask, tmp_path / "mask.png")
     files = [str(tmp_path / name) for name in ("photo.png", "mask.png", "o")]
-    assert main(["from-photo", files[0], "--mask", files[1], "--output", files[2], *QUICK]) == 0
-    assert (tmp_path / "o" / "portrait.glb").stat().st_size > 0
+    assert main(["from-photo", files[0], "--mask", files[1], "--output", files[2], "--texture", "64", *QUICK]) == 0
+    assert b"baseColorTexture" in (tmp_path / "o" / "portrait.glb").read_bytes()
 
 
 def test_missing_photo_is_one_sentence_and_exit_code_1(tmp_path, capsys):
