@@ -1,4 +1,4 @@
-"""A node for the soak's own ComfyUI: glibc gives all freed memory back to the system, so that the process holds what is in use."""
+"""A node for the soak's own ComfyUI: has glibc give all freed memory back to the system, so that what is left is in use."""
 
 import ctypes
 import gc
