@@ -7,6 +7,7 @@ import json
 import os
 import struct
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from .errors import ModelFormatError, OutputError, Portrait3DError, PortraitForm
 MAX_HEADER_BYTES = 2 * 1024 * 1024
 """Largest accepted safetensors header; read, it may take twenty times as much. Those of large networks stay below 1 MB."""
 MAX_JSON_NESTING = 100
+REPLACE_WAITS_S = (0.05, 0.1, 0.2, 0.3, 0.35)
 
 
 @contextmanager
@@ -42,7 +44,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
-        os.replace(temporary, target)
+        _replace(temporary, target)
     except OSError as error:
         raise OutputError(
             f"Cannot write {target} ({error.strerror or error})",
@@ -52,6 +54,17 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def _replace(source: Path, target: Path) -> None:
+    """os.replace, repeated for up to a second: Windows refuses it while a virus scanner or a viewer has either file open."""
+    for wait_s in REPLACE_WAITS_S:
+        try:
+            os.replace(source, target)
+            return
+        except PermissionError:
+            time.sleep(wait_s)
+    os.replace(source, target)
 
 
 def write_safetensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: str | os.PathLike[str]) -> None:
@@ -71,6 +84,9 @@ def read_safetensors(
     path: str | os.PathLike[str], error: type[Portrait3DError] = ModelFormatError
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Read a safetensors file into CPU tensors and its string metadata.
+
+    The tensors show the file itself, which Windows lets nobody replace or remove as long as one of them lives: copy what is
+    kept of a file that may change.
 
     Raises:
         ``error``: the file is missing, empty, truncated, or no safetensors file at all.

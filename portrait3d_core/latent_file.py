@@ -59,7 +59,7 @@ def load_latent(path: str | os.PathLike[str], generator: Generator) -> Tensor:
             fix="save the latent again; this file is damaged",
         )
     _check_fit(tensors["w_plus"], generator, f"{name}, a latent of {header.get('generator')!r},", tensors["w_avg"])
-    return tensors["w_plus"].to(generator.w_avg)
+    return tensors["w_plus"].to(generator.w_avg, copy=True)
 
 
 def _check_fit(w_plus: Tensor, generator: Generator, what: str, w_avg: Tensor | None = None) -> None:

@@ -14,6 +14,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from .body.smpl import LICENCE as BODY_LICENCE
@@ -83,7 +84,7 @@ def load_portrait(path: str | os.PathLike[str]) -> Portrait:
     header = read_json_metadata(metadata, METADATA_KEY, name, PortraitFormatError)
     check_format_version(header, FORMAT_VERSION, name, "portrait")
     try:
-        return _assemble({key: t if key.startswith(_BODY) else _as_float32(key, t) for key, t in tensors.items()}, header)
+        return _assemble({key: _copy(key, tensor) for key, tensor in tensors.items()}, header)
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError, ModelFormatError) as cause:
         raise PortraitFormatError(
             f"{name} has a portrait header but its contents do not fit it ({cause})",
@@ -115,11 +116,16 @@ def _assemble(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> Portr
     return portrait
 
 
-def _as_float32(name: str, tensor: Tensor) -> Tensor:
-    """Raises ValueError for the types of small numbers, which would need several times the file's size."""
+def _copy(name: str, tensor: Tensor) -> Tensor:
+    """A copy that leaves the file free, the head's in float32.
+
+    Raises ValueError for the types of small numbers, which would need several times the file's size.
+    """
+    if name.startswith(_BODY):
+        return tensor.clone()
     if tensor.dtype not in FLOATS:
         raise ValueError(f"{name} has the type {tensor.dtype}")
-    return tensor.float()
+    return tensor.to(torch.float32, copy=True)
 
 
 def _scene(values: Mapping[str, Any]) -> Scene:

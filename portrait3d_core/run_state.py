@@ -125,7 +125,7 @@ def _read(path: Path, name: str) -> SavedRun:
     step = header.get("step")
     if not isinstance(step, int) or step < 1 or header.get("digest") != fingerprint(tensors):
         raise RunStateError(f"The contents of {path.name} are not those that were saved")
-    return SavedRun(step, tensors)
+    return SavedRun(step, {key: value.clone() for key, value in tensors.items()})  # the file is about to be replaced
 
 
 def _unlink(path: Path) -> None:

@@ -2,12 +2,18 @@
 
 import os
 import struct
+from pathlib import Path
 
 import pytest
 import torch
+from builders import small_generator, small_portrait
 
+from portrait3d_core import files
 from portrait3d_core.errors import ModelFormatError, OutputError
 from portrait3d_core.files import atomic_write, read_json_metadata, read_safetensors, write_safetensors
+from portrait3d_core.latent_file import load_latent, save_latent
+from portrait3d_core.portrait_file import load_portrait, save_portrait
+from portrait3d_core.run_state import RunStore, SavedRun
 
 
 def test_round_trip_keeps_values_and_metadata(tmp_path):
@@ -66,3 +72,44 @@ def test_missing_file_names_the_path(tmp_path):
 def test_malformed_header_is_refused(metadata):
     with pytest.raises(ModelFormatError):
         read_json_metadata(metadata, "k", "file", ModelFormatError)
+
+
+def read_portrait(folder):
+    save_portrait(small_portrait(), folder / "kept.safetensors")
+    return load_portrait(folder / "kept.safetensors")
+
+
+def read_latent(folder):
+    save_latent(small_portrait().w_plus, small_generator(), folder / "kept.safetensors")
+    return load_latent(folder / "kept.safetensors", small_generator())
+
+
+def read_run(folder):
+    store = RunStore(folder)
+    store.write("kept", SavedRun(1, {"leaf": torch.ones(3), "adam": torch.zeros(3)}))
+    return store.read("kept")
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs Linux to see which files are in use")
+@pytest.mark.parametrize("read", [read_portrait, read_latent, read_run])
+def test_what_was_read_does_not_hold_on_to_its_file(tmp_path, read):
+    """Windows would let nobody replace or remove it."""
+    kept = read(tmp_path)
+    in_use = Path("/proc/self/maps").read_text(encoding="utf-8")
+    assert kept is not None and str(tmp_path / "kept.safetensors") not in in_use
+
+
+def test_a_file_that_somebody_looks_at_is_replaced_when_they_are_done(tmp_path, monkeypatch):
+    """On Windows a virus scanner has a new file open for a moment, and os.replace is refused."""
+    (tmp_path / "x").write_text("before", encoding="utf-8")
+    replace, refusals = os.replace, [PermissionError(13, "Access is denied")] * 2
+
+    def refused(*paths):
+        if refusals:
+            raise refusals.pop()
+        replace(*paths)
+
+    monkeypatch.setattr(files.os, "replace", refused)
+    with atomic_write(tmp_path / "x") as temporary:
+        temporary.write_text("after", encoding="utf-8")
+    assert (tmp_path / "x").read_text(encoding="utf-8") == "after" and os.listdir(tmp_path) == ["x"]
