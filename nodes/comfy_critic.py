@@ -8,6 +8,7 @@ to the prepared model.
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
@@ -250,6 +251,24 @@ def _encoder_for_gradients(vae: Any) -> nn.Module:
     outside of it does not. So it is made when everything has been moved. The decoder is left out of the copy.
     """
     network = vae.first_stage_model
-    left_out = {id(network.decoder): None} if hasattr(network, "decoder") else {}
     with torch.inference_mode(False):
-        return copy.deepcopy(network, left_out).to(vae.device, torch.float32).requires_grad_(False)
+        return _private_copy(network, getattr(network, "decoder", None)).to(vae.device, torch.float32).requires_grad_(False)
+
+
+def _private_copy(network: nn.Module, left_out: nn.Module | None) -> nn.Module:
+    """A deep copy without the notes of ComfyUI's loader: handles of memory that is not the copy's to use or to free.
+
+    left_out: a part that becomes None in the copy.
+    """
+    omitted = set() if left_out is None else set(left_out.modules())
+    originals = [module for module in network.modules() if module not in omitted]
+    copies = {id(module): object.__new__(type(module)) for module in originals}
+    known: dict[int, Any] = {id(left_out): None, **copies}
+    for module in originals:
+        kept = {name: value for name, value in vars(module).items() if not LOADER_NOTES.fullmatch(name)}
+        vars(copies[id(module)]).update({name: copy.deepcopy(value, known) for name, value in kept.items()})
+    return copies[id(network)]
+
+
+LOADER_NOTES = re.compile(r"_v|_v_.+|_pins?|_pin_.+|_prefetch|.+_lowvram_function|dynamic_(vbars|pins|patchers)")
+"""Attributes by which newer versions of ComfyUI stream the weights of modules to the card while they are used."""

@@ -61,7 +61,7 @@ class Portrait3DLoadPortrait(io.ComfyNode):
 
 def read_portrait(path: Path, generator: ManagedGenerator | None) -> Portrait:
     """A portrait file of this pack or of the original programs, which lack parts: those come from ``generator``."""
-    if path.suffix == EXTENSION:
+    if path.suffix.lower() == EXTENSION:
         return load_portrait(path)
     decoder = decoder_path()
     if generator is not None:

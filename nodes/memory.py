@@ -63,8 +63,8 @@ def leave_room(model: ModelPatcher, memory_bytes: int) -> None:
 def free_bytes() -> float:
     """Memory that is free on the compute device or that ComfyUI can make free there by unloading models."""
     device = mm.get_torch_device()
-    unloadable = [] if device.type == "cpu" else [model for model in mm.current_loaded_models if model.device == device]
-    return mm.get_free_memory(device) + sum(model.model_loaded_memory() for model in unloadable)
+    loaded = [] if device.type == "cpu" else [one for one in mm.current_loaded_models if one.device == device]
+    return mm.get_free_memory(device) + sum(one.model_loaded_memory() for one in loaded if one.model is not None)
 
 
 @contextmanager

@@ -18,8 +18,11 @@ Arguments = ParamSpec("Arguments")
 
 SMALLEST_CHUNK = 64
 """Rays; with fewer at once a render needs hardly less memory."""
-ALLOCATION_FAILURES = ("out of memory", "can't allocate memory", "cannot allocate memory", "failed to allocate")
-"""How the RuntimeErrors of torch's allocators say it, besides torch.OutOfMemoryError."""
+ALLOCATION_FAILURES = (
+    "out of memory", "can't allocate memory", "cannot allocate memory", "failed to allocate", "not enough memory",
+    "invalid buffer size",
+)  # fmt: skip
+"""How the RuntimeErrors of torch's allocators say it, besides torch.OutOfMemoryError: Linux, Windows, Metal."""
 
 _log = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 """A device that tests pretend to have: its tensors hold values, but it refuses what lesser backends lack.
 
-No float64, no 3-D grid_sample, and no arithmetic between its tensors and the processor's. It goes by the name "meta", the
-one device besides the processor that every build of torch can name.
+No float64, nothing that MPS lacked in torch 2.7, and no arithmetic between its tensors and the processor's. It goes by the
+name "meta", the one device besides the processor that every build of torch can name.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_a
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 DEVICE = torch.device("meta")
-LACKING = ("grid_sampler_3d", "grid_sampler_3d_backward")
+LACKING = (
+    "grid_sampler_3d", "grid_sampler_3d_backward", "grid_sampler_2d_backward", "_linalg_eigh", "index_copy", "index_copy_",
+    "_upsample_bilinear2d_aa_backward", "upsample_trilinear3d", "max_pool3d_with_indices",
+)  # fmt: skip
 MIXING = ("_to_copy", "copy_", "index", "index_put", "index_put_", "_index_put_impl_")
 """Operations that may see tensors of both devices: copies, and look-ups, whose index may lie on the processor everywhere."""
 
@@ -81,6 +84,13 @@ class _Constants(TorchFunctionMode):
         return function(*args, **kwargs)
 
 
+def _beyond(name: str, args: Any) -> bool:
+    """Whether an operation that the device has is asked for more: uneven pooling, or look-ups with a padding of borders."""
+    if name == "_adaptive_avg_pool2d":
+        return any(old % new for old, new in zip(args[0].shape[-2:], args[1], strict=True))
+    return name == "grid_sampler_2d" and args[3] == 1
+
+
 def _run(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """The operation on the values held, or the error that such a device would raise."""
     name = function.overloadpacket.__name__
@@ -89,7 +99,7 @@ def _run(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     there = any(isinstance(tensor, There) for tensor in tensors)
     if there and name not in MIXING and any(not isinstance(tensor, There) and tensor.ndim > 0 for tensor in tensors):
         raise RuntimeError(f"{name}: expected all tensors to be on the same device")
-    if there and name in LACKING:
+    if there and (name in LACKING or _beyond(name, args)):
         raise NotImplementedError(f"{name} is not implemented for this device")
     if kwargs.get("device") is not None:
         there = torch.device(kwargs["device"]) == DEVICE

@@ -9,6 +9,7 @@ import torch
 from builders import small_generator, small_portrait
 
 from portrait3d_core import files
+from portrait3d_core.checkpoints.generator_file import load_generator, save_generator
 from portrait3d_core.errors import ModelFormatError, OutputError
 from portrait3d_core.files import atomic_write, read_json_metadata, read_safetensors, write_safetensors
 from portrait3d_core.latent_file import load_latent, save_latent
@@ -84,6 +85,11 @@ def read_latent(folder):
     return load_latent(folder / "kept.safetensors", small_generator())
 
 
+def read_generator(folder):
+    save_generator(small_generator(), folder / "kept.safetensors")
+    return load_generator(folder / "kept.safetensors")
+
+
 def read_run(folder):
     store = RunStore(folder)
     store.write("kept", SavedRun(1, {"leaf": torch.ones(3), "adam": torch.zeros(3)}))
@@ -91,7 +97,7 @@ def read_run(folder):
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs Linux to see which files are in use")
-@pytest.mark.parametrize("read", [read_portrait, read_latent, read_run])
+@pytest.mark.parametrize("read", [read_portrait, read_latent, read_generator, read_run])
 def test_what_was_read_does_not_hold_on_to_its_file(tmp_path, read):
     """Windows would let nobody replace or remove it."""
     kept = read(tmp_path)

@@ -35,7 +35,11 @@ class Work:
         RuntimeError(
             "[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
         ),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:115] DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes"
+        ),
         RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"),
+        RuntimeError("Invalid buffer size: 99.00 GiB"),
     ],
 )
 def test_the_chunk_is_halved_until_it_fits_and_stays_so(error, caplog):

@@ -39,7 +39,7 @@ def load_generator(path: str | Path, user_folder: str | Path | None = None, *, k
     OutputError when a conversion cannot be written anywhere.
     """
     path = weights = Path(path)
-    if path.suffix == PICKLE_EXTENSION:
+    if path.suffix.lower() == PICKLE_EXTENSION:
         from .convert import converted  # which builds on this module
 
         weights = converted(path, user_folder, keep_body=keep_body)
@@ -64,7 +64,7 @@ def generator_from_state(state: Mapping[str, Tensor], config: GeneratorConfig | 
     except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
         raise ModelFormatError(f"No network has the file's sizes ({error})", expected=EXPECTED) from error
     check_layout(generator.state_dict(), weights)
-    generator.load_state_dict({key: tensor.float() for key, tensor in weights.items()}, assign=True)
+    generator.load_state_dict({key: tensor.to(torch.float32, copy=True) for key, tensor in weights.items()}, assign=True)
     generator.body, generator.discriminator = body, _discriminator_in(state)
     return generator.eval().requires_grad_(False)
 

@@ -216,7 +216,7 @@ def discriminator_from_state(state: Entries[str, Tensor]) -> Discriminator:
     """The discriminator with the weights of a published state dict; raises KeyError or RuntimeError if it is another's."""
     with torch.device("meta"):
         network = Discriminator(DiscriminatorConfig.of(state))
-    network.load_state_dict({key: tensor.float() for key, tensor in state.items()}, assign=True)
+    network.load_state_dict({key: tensor.to(torch.float32, copy=True) for key, tensor in state.items()}, assign=True)
     return network.eval().requires_grad_(False)
 
 

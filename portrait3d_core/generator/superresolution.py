@@ -104,7 +104,8 @@ def super_resolve(superresolution: SuperResolution, rgb: Tensor, features: Tenso
     """
     size = (superresolution.input_resolution,) * 2
     if rgb.shape[-2:] != size:
-        rgb, features = (F.interpolate(x, size, mode="bilinear", antialias=True) for x in (rgb, features))
+        smaller = rgb.shape[-1] > size[0]
+        rgb, features = (F.interpolate(x, size, mode="bilinear", antialias=smaller) for x in (rgb, features))
     x = features
     for block, up in ((superresolution.block0, superresolution.first_up), (superresolution.block1, True)):
         x = activate_(convolve(x, block.conv0_weight, up=up), block.conv0_bias, clamp=CLAMP)

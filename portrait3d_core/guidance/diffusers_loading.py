@@ -157,7 +157,7 @@ def _load_single_file(path: Path, config: str | Path | None) -> DiffusionParts:
     """A checkpoint in the original layout; its configs come from ``config`` or from diffusers' local cache."""
     from diffusers import StableDiffusionPipeline
 
-    if path.suffix != ".safetensors":
+    if path.suffix.lower() != ".safetensors":
         raise GuidanceError(
             f"{path.name} is not a .safetensors file",
             expected=".safetensors, which cannot run code when it is read",

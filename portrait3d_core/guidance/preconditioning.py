@@ -29,9 +29,10 @@ def feature_mixing(portrait: Portrait, gain: float) -> Tensor:
     Seen are the three colours (-1..1) and the optical depth of two finest cells.
     """
     jacobians = visible_change(portrait, points_inside(portrait))
-    sensitivity, directions = torch.linalg.eigh(torch.einsum("poc,pod->cd", jacobians, jacobians) / len(jacobians))
+    squares = torch.einsum("poc,pod->cd", jacobians, jacobians) / len(jacobians)
+    sensitivity, directions = torch.linalg.eigh(squares.cpu())  # which MPS lacks
     least = sensitivity.amax() / gain**2
-    return (directions * sensitivity.clamp_min(least).rsqrt()) @ directions.T
+    return ((directions * sensitivity.clamp_min(least).rsqrt()) @ directions.T).to(squares)
 
 
 def points_inside(portrait: Portrait) -> Tensor:

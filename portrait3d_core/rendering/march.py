@@ -125,7 +125,7 @@ def march_rays(
             on_chunk()
     where = torch.cat(marched_rays)
     values = (torch.cat(part) for part in zip(*parts, strict=True))
-    return Marched(*(base.index_copy(0, where, value) for base, value in zip(empty, values, strict=True)))
+    return Marched(*(base.index_put((where,), value) for base, value in zip(empty, values, strict=True)))
 
 
 def _promising(field: Field, rays: Rays, settings: RenderSettings) -> Tensor:

@@ -24,4 +24,4 @@ def surface_normals(density: Callable[[Tensor], Tensor], step: float, points: Te
     offsets = step * torch.cat([torch.eye(3), -torch.eye(3)]).to(points)
     probes = points[seen, None] + offsets
     ahead, behind = density(probes.reshape(-1, 3)).reshape(-1, 6).split(3, dim=1)
-    return torch.zeros_like(points).index_copy(0, seen, normalize(behind - ahead, dim=1))
+    return torch.zeros_like(points).index_put((seen,), normalize(behind - ahead, dim=1))

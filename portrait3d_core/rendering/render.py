@@ -125,6 +125,6 @@ def _background(features: Tensor, resolution: int, patch: Patch | None) -> Tenso
     """Background features [N, F, h, w] resized to the full picture, and the window ``patch`` of it."""
     size = (resolution, resolution)
     if features.shape[-2:] != size:
-        features = F.interpolate(features, size, mode="bilinear", antialias=True)
+        features = F.interpolate(features, size, mode="bilinear", antialias=features.shape[-1] > resolution)
     top, left, side = patch or (0, 0, resolution)
     return features[..., top : top + side, left : left + side]

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .packed import PackedLevels, pack_levels
+from .volume import sample_planes
 
 PLANE_COLUMNS = (0, 0, 1)
 """World axis along the columns of planes 0, 1, 2."""
@@ -98,9 +99,9 @@ def sample_trigrid(trigrid: TriGrid, points: Tensor) -> Tensor:
     columns, rows, slices = (
         torch.stack([along[axis] for axis in axes], dim=1) for axes in (PLANE_COLUMNS, PLANE_ROWS, PLANE_SLICES)
     )
-    position = torch.stack([columns, rows], dim=-1).reshape(3 * identities, 1, count, 2)  # [3N, 1, M, (W, H)] metres
+    position = torch.stack([columns, rows], dim=-1).reshape(3 * identities, count, 2)  # [3N, M, (W, H)] metres
     found = (
-        F.grid_sample(level.flatten(0, 1), position * (2 / trigrid.plane_size(resolution)), align_corners=False)
+        sample_planes(level.flatten(0, 1), position * (2 / trigrid.plane_size(resolution)))
         for resolution, level in trigrid.levels.items()
     )
     values = reduce(torch.add, found).reshape(identities, 3, trigrid.features, trigrid.depth, count)

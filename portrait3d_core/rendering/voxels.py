@@ -74,7 +74,7 @@ def bake(portrait: Portrait, resolution: int, on_slab: Callable[[], None] = igno
         slabs.append(torch.cat([density[None], (rgb[0].mT.unflatten(1, inside.shape) + 1) / 2]))
         on_slab()
     density, colour = torch.stack(slabs, dim=1)[None].split([1, 3], dim=1)
-    around = F.max_pool3d(density, 6, stride=2, padding=2)
+    around = F.max_pool3d(density.cpu(), 6, stride=2, padding=2).to(density)  # which MPS lacks
     return Voxels(density.contiguous(), colour.contiguous(), around, centre, 2 * crop)
 
 

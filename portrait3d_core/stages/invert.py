@@ -268,21 +268,26 @@ def _camera_of(photo: Photo, generator: Generator) -> Cameras:
 def _framed(
     photos: Sequence[Photo], generator: Generator, statistics: LatentStatistics, settings: AlignSettings
 ) -> Iterator[Alignment]:
-    """Every photo in the generator's frame, as its camera sees it. Raises ImageError, naming the photo if there are several."""
+    """Every photo in the generator's frame, as its camera sees it. Raises ImageError, naming the photo if there are several.
+
+    Photos are aligned on the processor: resizing them by any factor is more than MPS can do.
+    """
     device = generator.w_avg.device
     for number, photo in enumerate(photos, start=1):
         reference = target = None
         if settings.method not in ("none", "manual"):
-            reference = reference_mask(generator, statistics.average, camera=photo.camera)
+            reference = reference_mask(generator, statistics.average, camera=photo.camera).cpu()
             target = None if photo.camera is None else reference_face(generator, statistics.average, photo.camera)
-        image = photo.image.detach().to(device, copy=True)
-        mask = None if photo.mask is None else photo.mask.detach().to(device, copy=True)
+        image = photo.image.detach().to("cpu", copy=True)
+        mask = None if photo.mask is None else photo.mask.detach().to("cpu", copy=True)
         try:
-            yield align(image, mask, reference, settings, face=photo.face, target=target)
+            aligned = align(image, mask, reference, settings, face=photo.face, target=target)
         except ImageError as error:
             if len(photos) == 1:
                 raise
             raise ImageError(f"Image {number}: {error.found}", expected=error.expected, fix=error.fix) from error
+        found = None if aligned.mask is None else aligned.mask.to(device)
+        yield replace(aligned, image=aligned.image.to(device), mask=found)
 
 
 def _poses(views: Sequence[PhotoLoss]) -> Tensor:

@@ -204,15 +204,15 @@ def _sample_lattice(portrait: Portrait, lattice: _Lattice, level: float) -> tupl
     coarse_shape = [(count - 1) // _BLOCK + 1 for count in lattice.shape]
     steps = torch.meshgrid(*(torch.arange(count, device=lattice.corner.device) for count in coarse_shape), indexing="ij")
     indices = torch.stack(steps, dim=-1).reshape(-1, 3) * _BLOCK
-    coarse = _density(portrait, lattice.points(indices)).reshape(coarse_shape)
+    coarse = _density(portrait, lattice.points(indices)).reshape(coarse_shape).cpu()
 
     field = F.interpolate(coarse[None, None], size=lattice.shape, mode="trilinear", align_corners=True)[0, 0]
     near = torch.nonzero(_points_of_cells(_crossing_cells(coarse, level)))
-    field[near.unbind(1)] = _density(portrait, lattice.points(near))
+    field[near.unbind(1)] = _density(portrait, lattice.points(near.to(lattice.corner.device))).cpu()
     value_range = (float(field.min()), float(field.max()))
     if not all(map(math.isfinite, value_range)):
         raise MeshError("The portrait's density contains NaN or infinite values", fix="go back to an earlier portrait")
-    return F.pad(field.cpu(), (1, 1, 1, 1, 1, 1), value=min(value_range[0], level - 1.0)), value_range
+    return F.pad(field, (1, 1, 1, 1, 1, 1), value=min(value_range[0], level - 1.0)), value_range
 
 
 def _density(portrait: Portrait, points: Tensor) -> Tensor:

@@ -103,6 +103,34 @@ def test_encoding_is_differentiable_although_the_vae_was_loaded_under_inference_
     assert torch.allclose(images.grad, torch.full_like(images, 2 / 3))
 
 
+def test_the_copy_for_gradients_has_nothing_of_the_streaming_loader(critics):
+    """Newer versions of ComfyUI leave handles of memory in a network that it streams to the card; a copy must not free them."""
+
+    class Handle:
+        def __reduce_ex__(self, protocol):
+            raise ValueError("ctypes objects containing pointers cannot be pickled")
+
+    vae = fake_vae()
+    network, notes = vae.first_stage_model, {}
+    for module in network.modules():
+        notes[module] = {
+            "_v": (Handle(), 0, 8),
+            "_v_signature": Handle(),
+            "_pin_state": {"pin": Handle()},
+            "_prefetch": Handle(),
+        }
+        vars(module).update(notes[module], weight_lowvram_function=Handle(), kept=[1])
+    network.dynamic_vbars, network.dynamic_pins = {"cuda": Handle()}, {"cuda": [Handle()]}
+    copied = critics._encoder_for_gradients(vae)
+    assert copied.decoder is None and copied.encoder.kept == [1] and copied.encoder.kept is not network.encoder.kept
+    left = [name for module in copied.modules() for name in vars(module) if critics.LOADER_NOTES.fullmatch(name)]
+    assert left == [] and all(vars(module)[name] is note for module in notes for name, note in notes[module].items())
+    images = torch.rand(1, 3, 4, 4)
+    with torch.inference_mode():
+        assert torch.equal(copied.encode(images), network.encode(images))
+    assert copied.encoder.weight.data_ptr() != network.encoder.weight.data_ptr()
+
+
 def test_decoding_undoes_encoding(critics):
     images = torch.rand(1, 3, 8, 8) * 2 - 1
     assert torch.allclose(in_session(critics, lambda c: c.decode(c.encode(images))), images, atol=1e-5)

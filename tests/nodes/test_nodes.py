@@ -25,6 +25,21 @@ def test_the_generator_is_handed_to_the_memory_manager(generator):
     assert not generator.patcher.model.torgb.bias.is_inference()
 
 
+def test_memory_that_can_be_freed_is_that_of_living_models_on_the_same_device(pack, monkeypatch):
+    """ComfyUI's list may hold a model whose patcher is gone already."""
+    import comfy.model_management as mm
+
+    def entry(device, patcher):
+        return SimpleNamespace(device=device, model=patcher, model_loaded_memory=lambda: patcher["bytes"])
+
+    card, other = torch.device("cuda", 0), torch.device("cuda", 1)
+    loaded = [entry(card, {"bytes": 3}), entry(card, None), entry(other, {"bytes": 50})]
+    monkeypatch.setattr(mm, "get_torch_device", lambda: card)
+    monkeypatch.setattr(mm, "get_free_memory", lambda device: 10)
+    monkeypatch.setattr(mm, "current_loaded_models", loaded, raising=False)
+    assert pack.module("nodes.memory").free_bytes() == 13
+
+
 def test_random_portraits_depend_on_the_seed_alone(pack, generator, portrait):
     again, other = (run(pack, "RandomPortrait", generator=generator, seed=seed, truncation=1.0)[0] for seed in (1, 2))
     assert unchanged(portrait.trigrid.levels, again.trigrid.levels)
