@@ -18,7 +18,13 @@ from portrait3d_core.pipeline import text_to_portrait
 from portrait3d_core.profiles import PROFILES
 from portrait3d_core.rendering import voxels
 from portrait3d_core.rendering.render import RenderSettings, render
-from portrait3d_core.rendering.volume import gather_cells, has_grid_sample_3d, sample_planes, sample_volume
+from portrait3d_core.rendering.volume import (
+    gather_cells,
+    has_grid_sample_3d,
+    has_grid_sample_gradient,
+    sample_planes,
+    sample_volume,
+)
 from portrait3d_core.stages.align import AlignSettings
 from portrait3d_core.stages.distill import distill
 from portrait3d_core.stages.fit_views import fit_views
@@ -29,6 +35,16 @@ from portrait3d_core.stages.refine_settings import TOY_REFINE
 from portrait3d_core.toy.bundle_files import diffusion_path
 
 RENDER = RenderSettings(resolution=12, coarse_samples=8, fine_samples=6, rays_per_chunk=50)
+
+
+@pytest.fixture(autouse=True)
+def nothing_known_about_devices():
+    """The pretended device and torch's own "meta" go by the same name."""
+    for known in (has_grid_sample_3d, has_grid_sample_gradient):
+        known.cache_clear()
+    yield
+    for known in (has_grid_sample_3d, has_grid_sample_gradient):
+        known.cache_clear()
 
 
 def picture(side):
