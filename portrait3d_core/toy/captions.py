@@ -79,11 +79,13 @@ def training_caption(head: HeadAttributes, view: str, generator: torch.Generator
 
 
 def parse_caption(text: str) -> PartialAttributes:
-    """Read attributes from a free prompt by keywords: a colour belongs to the next of hair, skin or shirt.
+    """Read attributes from a free prompt by keywords: a colour belongs to the next of hair, beard, skin or shirt.
 
     "an old man with grey hair and glasses" -> {"hair_colour": "grey", "glasses": True}
+    Beards have the colour of the hair: that of a beard counts where that of the hair is not said.
     """
     found: PartialAttributes = {}
+    bearded: PartialAttributes = {}
     waiting: list[str] = []
     for word in re.findall(r"[a-z]+", text.lower()):
         if word == "hair":
@@ -96,12 +98,15 @@ def parse_caption(text: str) -> PartialAttributes:
         elif word == "view":
             _read(found, "view", waiting, ("front", "side", "back"))
         elif word in EXTRAS:
-            found[word] = "no" not in waiting and "without" not in waiting  # type: ignore[literal-required]
+            wanted = "no" not in waiting and "without" not in waiting
+            found[word] = wanted  # type: ignore[literal-required]
+            if word == "beard" and wanted:
+                _read(bearded, "hair_colour", waiting, HAIR_COLOURS)
         else:
             waiting.append(word)
             continue
         waiting = []
-    return found
+    return {**bearded, **found}
 
 
 def in_toy_words(text: str) -> str:
