@@ -17,14 +17,14 @@ from portrait3d_core.guidance.oracle import OracleCritic
 from portrait3d_core.pipeline import text_to_portrait
 from portrait3d_core.profiles import PROFILES
 from portrait3d_core.rendering import voxels
-from portrait3d_core.rendering.render import RenderSettings, render
-from portrait3d_core.rendering.volume import (
+from portrait3d_core.rendering.interpolation import (
     gather_cells,
     has_grid_sample_3d,
     has_grid_sample_gradient,
     sample_planes,
     sample_volume,
 )
+from portrait3d_core.rendering.render import RenderSettings, render
 from portrait3d_core.stages.align import AlignSettings
 from portrait3d_core.stages.distill import distill
 from portrait3d_core.stages.fit_views import fit_views

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..cameras import Cameras
+from ..resize import resize_images
 from .layers import (
     ACTIVATION_GAIN,
     LEAKY_SLOPE,
@@ -184,13 +185,13 @@ class Discriminator(nn.Module):
 
     def stacked(self, image: Tensor, raw: Tensor, mask: Tensor) -> Tensor:
         """[N, 7, R, R] input of image [N, 3, R, R] and raw [N, 3, n, n] in -1..1 and mask [N, 1, n, n] in 0..1."""
-        raw, mask = (_resized(x, self.resolution) for x in (raw, mask))
+        raw, mask = (resize_images(x, self.resolution) for x in (raw, mask))
         return torch.cat([image, raw, mask * 2 - 1], dim=1)
 
     def photo(self, image: Tensor, mask: Tensor, neural_resolution: int = 128) -> Tensor:
         """[N, 7, R, R] input of photos [N, 3, H, W] in -1..1 and masks [N, 1, H, W] in 0..1."""
-        image = _resized(image, self.resolution)
-        return self.stacked(image, _resized(image, neural_resolution), _resized(mask, neural_resolution))
+        image = resize_images(image, self.resolution)
+        return self.stacked(image, resize_images(image, neural_resolution), resize_images(mask, neural_resolution))
 
     def forward(self, stacked: Tensor, cameras: Cameras) -> Tensor:
         """Logits [N, 1], positive for real. The pose in the label is the discriminator's own, without gradient."""
@@ -225,8 +226,3 @@ def _batch_deviation(x: Tensor) -> Tensor:
     group = min(GROUP, len(x))
     deviation = (x.unflatten(0, (group, -1)).var(dim=0, correction=0) + 1e-8).sqrt().mean(dim=(1, 2, 3))
     return deviation.repeat(group)[:, None, None, None].expand(-1, 1, *x.shape[2:])
-
-
-def _resized(x: Tensor, size: int) -> Tensor:
-    """Antialiased bilinear resizing to ``size`` pixels."""
-    return F.interpolate(x, (size, size), mode="bilinear", align_corners=False, antialias=True)

@@ -15,8 +15,8 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from ..resize import resize_images
 from .layers import SynthesisLayer, ToRGB, activate_, convolve, fold, resample_filter, upsample
 
 CLAMP = 256.0
@@ -102,10 +102,7 @@ def super_resolve(superresolution: SuperResolution, rgb: Tensor, features: Tenso
 
     B equals N, or N is 1 and serves all B images. Output about -1..1, not clamped. Differentiable.
     """
-    size = (superresolution.input_resolution,) * 2
-    if rgb.shape[-2:] != size:
-        smaller = rgb.shape[-1] > size[0]
-        rgb, features = (F.interpolate(x, size, mode="bilinear", antialias=smaller) for x in (rgb, features))
+    rgb, features = (resize_images(x, superresolution.input_resolution) for x in (rgb, features))
     x = features
     for block, up in ((superresolution.block0, superresolution.first_up), (superresolution.block1, True)):
         x = activate_(convolve(x, block.conv0_weight, up=up), block.conv0_bias, clamp=CLAMP)

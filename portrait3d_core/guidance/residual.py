@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 
 from ..out_of_memory import SavedElsewhere
+from ..resize import resize_images
 from .critic import Critic, Prompt, with_hints
 from .losses import LOSS_FORMS, Evidence, LossName, Reference, WeightName, residual_weight
-from .sampling import predict_under, resize_images
+from .sampling import predict_under
 
 ResidualSpace = Literal["latent", "image"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import SettingsError
+from ..resize import resize_images
 from .critic import Critic, Prediction, Prompt
 from .schedules import noise_from_x0
 
@@ -84,10 +84,3 @@ def edit_images(
     predict = predict_under(critic, prompt, yaw_deg, guidance_scale)
     edited = ddim(predict, critic.signal_noise, alpha * latents + sigma * noise, strength, steps)
     return resize_images(critic.decode(edited), images.shape[-1]).clamp(-1, 1).to(images)
-
-
-def resize_images(images: Tensor, side: int) -> Tensor:
-    """Square images [B, C, H, H] -> [B, C, side, side], bilinear, anti-aliased when shrinking; differentiable."""
-    if images.shape[-1] == side:
-        return images
-    return F.interpolate(images, size=(side, side), mode="bilinear", antialias=images.shape[-1] > side)

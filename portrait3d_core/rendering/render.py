@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..cameras import Cameras
 from ..errors import SettingsError
 from ..generator.superresolution import super_resolve
+from ..resize import resize_images
 from .field import density_grid, sample_field
 from .march import Field, Marched, Rays, march_rays
 from .rays import Patch, camera_rays
@@ -123,8 +123,6 @@ def _rays_by_identity(count: int, origins: Tensor, directions: Tensor, noise: Ra
 
 def _background(features: Tensor, resolution: int, patch: Patch | None) -> Tensor:
     """Background features [N, F, h, w] resized to the full picture, and the window ``patch`` of it."""
-    size = (resolution, resolution)
-    if features.shape[-2:] != size:
-        features = F.interpolate(features, size, mode="bilinear", antialias=features.shape[-1] > resolution)
+    features = resize_images(features, resolution)
     top, left, side = patch or (0, 0, resolution)
     return features[..., top : top + side, left : left + side]

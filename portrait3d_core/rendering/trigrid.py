@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .interpolation import sample_planes
 from .packed import PackedLevels, pack_levels
-from .volume import sample_planes
 
 PLANE_COLUMNS = (0, 0, 1)
 """World axis along the columns of planes 0, 1, 2."""

@@ -16,8 +16,8 @@ from torch.nn import functional as F
 
 from ..cameras import Cameras
 from .field import for_reading, sample_field
+from .interpolation import sample_volume
 from .rays import camera_rays
-from .volume import sample_volume
 
 if TYPE_CHECKING:
     from ..portrait import Portrait
