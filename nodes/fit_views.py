@@ -7,10 +7,11 @@ from dataclasses import replace
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..portrait3d_core.cameras import Cameras
-from ..portrait3d_core.estimate import estimate_fit
-from ..portrait3d_core.portrait import Portrait
-from ..portrait3d_core.stages.fit_views import fit_views
+from portrait3d_core.cameras import Cameras
+from portrait3d_core.estimate import estimate_fit
+from portrait3d_core.portrait import Portrait
+from portrait3d_core.stages.fit_views import fit_views
+
 from .long_run import long_run, resume_input, run_keeper
 from .memory import autograd, on_device, to_wire
 from .schema import schema

@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
-from ..portrait3d_core.cameras import Cameras, frontal_camera
-from ..portrait3d_core.explore import interpolate_portraits, walk, walk_weights
-from ..portrait3d_core.portrait import Portrait
-from ..portrait3d_core.rendering.render import RenderSettings
-from ..portrait3d_core.stages.orbit import OrbitSettings
+from portrait3d_core.cameras import Cameras, frontal_camera
+from portrait3d_core.explore import interpolate_portraits, walk, walk_weights
+from portrait3d_core.portrait import Portrait
+from portrait3d_core.rendering.render import RenderSettings
+from portrait3d_core.stages.orbit import OrbitSettings
+
 from .memory import ManagedGenerator, to_wire
 from .progress import report_progress
 from .render_orbit import background_named, camera_path, look_inputs

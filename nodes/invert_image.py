@@ -8,12 +8,13 @@ from typing import Any, get_args
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..portrait3d_core.cameras import Cameras
-from ..portrait3d_core.errors import ImageError
-from ..portrait3d_core.estimate import estimate_invert
-from ..portrait3d_core.stages.align import AlignMethod
-from ..portrait3d_core.stages.invert import InvertSettings, Photo, invert_photos
-from ..portrait3d_core.stages.landmarks import measure_face, read_landmarks
+from portrait3d_core.cameras import Cameras
+from portrait3d_core.errors import ImageError
+from portrait3d_core.estimate import estimate_invert
+from portrait3d_core.stages.align import AlignMethod
+from portrait3d_core.stages.invert import InvertSettings, Photo, invert_photos
+from portrait3d_core.stages.landmarks import measure_face, read_landmarks
+
 from .images import images_and_masks
 from .long_run import long_run, resume_input, run_keeper
 from .memory import ManagedGenerator, autograd, to_wire

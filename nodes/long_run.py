@@ -10,10 +10,11 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..portrait3d_core.estimate import Estimate
-from ..portrait3d_core.fingerprint import Unidentifiable
-from ..portrait3d_core.keeping import NO_KEEPER, RunKeeper
-from ..portrait3d_core.run_state import RunStore
+from portrait3d_core.estimate import Estimate
+from portrait3d_core.runtime.fingerprint import Unidentifiable
+from portrait3d_core.runtime.resume import NO_KEEPER, RunKeeper
+from portrait3d_core.runtime.run_state import RunStore
+
 from .folders import user_folder
 from .identity import session_identity
 from .memory import free_bytes

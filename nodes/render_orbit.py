@@ -7,12 +7,13 @@ from typing import Any
 
 from comfy_api.latest import InputImpl, Types, io
 
-from ..portrait3d_core.cameras import Cameras, refinement_views, sway, turntable
-from ..portrait3d_core.checks import check_choice, check_finite
-from ..portrait3d_core.portrait import Portrait
-from ..portrait3d_core.rendering.render import RenderSettings
-from ..portrait3d_core.stages.orbit import OrbitSettings, orbit
-from ..portrait3d_core.stages.pose import pose_portrait
+from portrait3d_core.cameras import Cameras, refinement_views, sway, turntable
+from portrait3d_core.portrait import Portrait
+from portrait3d_core.rendering.render import RenderSettings
+from portrait3d_core.runtime.checks import check_choice, check_finite
+from portrait3d_core.stages.orbit import OrbitSettings, orbit
+from portrait3d_core.stages.pose import pose_portrait
+
 from .images import depth_pictures, normal_pictures
 from .memory import on_device
 from .progress import report_progress

@@ -6,9 +6,10 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..portrait3d_core.cameras import focal_of, rows_of_views
-from ..portrait3d_core.portrait import Portrait
-from ..portrait3d_core.stages.orbit import orbit, view_hints
+from portrait3d_core.cameras import focal_of, rows_of_views
+from portrait3d_core.portrait import Portrait
+from portrait3d_core.stages.orbit import orbit, view_hints
+
 from .memory import on_device
 from .progress import report_progress
 from .render_orbit import look_inputs, orbit_settings

@@ -19,13 +19,13 @@ import torch
 from . import __version__
 from .errors import OutputError, Portrait3DError, SettingsError
 from .profiles import PROFILES, Profile
-from .progress import StepInfo
+from .runtime.progress import StepInfo
 
 if TYPE_CHECKING:
     from .generator.generator import Generator
     from .guidance.critic import Critic
-    from .keeping import RunKeeper
     from .pipeline import Outcome
+    from .runtime.resume import RunKeeper
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -122,8 +122,8 @@ def _generate(args: argparse.Namespace) -> None:
 
 
 def _from_photo(args: argparse.Namespace) -> None:
-    from .media import read_image
     from .pipeline import photo_to_portrait
+    from .runtime.images import read_image
 
     profile, device = _profile(args), _device(args.device)
     _prepare_output(args.output)
@@ -214,7 +214,7 @@ def _device(name: str) -> torch.device:
 
 def _prepare_output(folder: Path) -> None:
     """Fail before minutes of work, not after, when the results cannot be written."""
-    from .files import atomic_write
+    from .runtime.files import atomic_write
 
     with atomic_write(folder / "contact_sheet.png.check") as probe:
         probe.write_bytes(b"x")
@@ -243,9 +243,9 @@ def _load_critic(args: argparse.Namespace, device: torch.device) -> Critic:
 
 def _keeper(args: argparse.Namespace) -> RunKeeper:
     """Keeps runs with the chosen diffusion model below the output folder, unless told not to."""
-    from .files import file_stamps
-    from .keeping import NO_KEEPER, RunKeeper
-    from .run_state import RunStore
+    from .runtime.files import file_stamps
+    from .runtime.resume import NO_KEEPER, RunKeeper
+    from .runtime.run_state import RunStore
 
     if not args.resume:
         return NO_KEEPER
@@ -267,8 +267,8 @@ def _toy_prompt(prompt: str) -> str:
 def _write_results(outcome: Outcome, profile: Profile, args: argparse.Namespace, bars: ProgressBars) -> None:
     """Portrait, orbit video, mesh and contact sheet; prints where they are."""
     from .cameras import turntable
-    from .media import contact_sheet, write_png, write_video
     from .portrait_file import save_portrait
+    from .runtime.images import contact_sheet, write_png, write_video
     from .stages.mesh import extract_mesh, save_mesh
     from .stages.orbit import orbit
 

@@ -23,11 +23,11 @@ import torch
 from torch import Tensor
 
 from .cameras import Cameras
-from .checks import check_finite
 from .errors import SettingsError
 from .generator.generator import Generator
 from .portrait import Portrait
-from .progress import OnStep, StepInfo, ignore_step
+from .runtime.checks import check_finite
+from .runtime.progress import OnStep, StepInfo, ignore_step
 from .stages.orbit import OrbitSettings, Views, orbit
 
 STAGE = "walk"

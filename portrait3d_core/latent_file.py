@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from .errors import PortraitFormatError
-from .files import check_format_version, read_json_metadata, read_safetensors, write_safetensors
 from .generator.generator import Generator
+from .runtime.files import check_format_version, read_json_metadata, read_safetensors, write_safetensors
 
 FORMAT_VERSION = 1
 METADATA_KEY = "portrait3d_latent"

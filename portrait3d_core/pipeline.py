@@ -16,10 +16,10 @@ from .cameras import Cameras
 from .generator.generator import Generator
 from .guidance.critic import Critic
 from .guidance.sampling import text_to_image
-from .keeping import NO_KEEPER, RunKeeper
 from .portrait import Portrait
 from .profiles import Profile
-from .progress import OnStep, ignore_step
+from .runtime.progress import OnStep, ignore_step
+from .runtime.resume import NO_KEEPER, RunKeeper
 from .stages.distill import distill
 from .stages.invert import Inversion, invert
 from .stages.refine import refine

@@ -6,7 +6,6 @@ whose metadata carries a versioned JSON header (:mod:`portrait3d_core.portrait_f
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from typing import Any
@@ -14,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import __version__
 from .body.warp import Body
 from .cameras import FOCAL_ALIGNED, PIVOT, RADIUS
 from .generator.superresolution import SuperResolution
 from .rendering.decoder import Decoder
 from .rendering.trigrid import TriGrid
+from .runtime.versions import current_versions
 
 
 @dataclass(frozen=True)
@@ -61,11 +60,6 @@ class StageRecord:
     stage: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     notes: Mapping[str, Any] = field(default_factory=dict)
-
-
-def current_versions() -> dict[str, str]:
-    """Versions that influence a result."""
-    return {"portrait3d": __version__, "torch": torch.__version__, "python": platform.python_version()}
 
 
 @dataclass(frozen=True)

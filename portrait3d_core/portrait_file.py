@@ -20,12 +20,12 @@ from torch import Tensor
 from .body.smpl import LICENCE as BODY_LICENCE
 from .body.warp import Body
 from .errors import ModelFormatError, PortraitFormatError
-from .files import MAX_HEADER_BYTES, check_format_version, read_json_metadata, read_safetensors, write_safetensors
 from .generator.superresolution import SuperResolution
 from .portrait import Portrait, Provenance, Scene, StageRecord, ToRGB
 from .portrait_check import FLOATS, check_portrait
 from .rendering.decoder import Decoder
 from .rendering.trigrid import TriGrid
+from .runtime.files import MAX_HEADER_BYTES, check_format_version, read_json_metadata, read_safetensors, write_safetensors
 
 FORMAT_VERSION = 1
 METADATA_KEY = "portrait3d"

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from portrait3d_core.cli import main
-from portrait3d_core.files import write_safetensors
-from portrait3d_core.media import read_image, write_png
 from portrait3d_core.portrait_file import load_portrait
+from portrait3d_core.runtime.files import write_safetensors
+from portrait3d_core.runtime.images import read_image, write_png
 
 pytest.importorskip("diffusers")
 

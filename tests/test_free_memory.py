@@ -10,8 +10,8 @@ from torch.nn import functional as F
 from portrait3d_core import free_memory
 from portrait3d_core.cameras import orbit_cameras
 from portrait3d_core.free_memory import GPU_RAYS, free_bytes, rays_that_fit
-from portrait3d_core.out_of_memory import SMALLEST_CHUNK
 from portrait3d_core.rendering.render import RenderSettings, render
+from portrait3d_core.runtime.out_of_memory import SMALLEST_CHUNK
 from portrait3d_core.stages.mesh import MeshSettings, extract_mesh
 from portrait3d_core.stages.orbit import OrbitSettings, orbit
 

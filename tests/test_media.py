@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from portrait3d_core.errors import ImageError, OutputError
-from portrait3d_core.media import contact_sheet, read_image, write_png, write_video
+from portrait3d_core.runtime.images import contact_sheet, read_image, write_png, write_video
 
 PIL = pytest.importorskip("PIL.Image")
 

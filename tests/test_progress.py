@@ -2,7 +2,7 @@
 
 import pytest
 
-from portrait3d_core.progress import Pace, StepInfo, duration
+from portrait3d_core.runtime.progress import Pace, StepInfo, duration
 
 
 def test_a_step_describes_itself():

@@ -10,11 +10,11 @@ from builders import small_generator, small_portrait
 
 from portrait3d_core.cameras import orbit_cameras
 from portrait3d_core.cli import _parser
-from portrait3d_core.files import read_safetensors
 from portrait3d_core.latent_file import save_latent
-from portrait3d_core.media import read_image
 from portrait3d_core.portrait_file import load_portrait, save_portrait
 from portrait3d_core.rendering.render import RenderSettings, render
+from portrait3d_core.runtime.files import read_safetensors
+from portrait3d_core.runtime.images import read_image
 
 DATA = Path(__file__).parent / "data"
 SNAPSHOT = DATA / "public_surface.json"

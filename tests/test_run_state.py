@@ -6,10 +6,10 @@ import os
 import pytest
 import torch
 
-from portrait3d_core.files import read_safetensors, write_safetensors
-from portrait3d_core.fingerprint import Unidentifiable, fingerprint
-from portrait3d_core.keeping import NO_KEEPER, RunKeeper
-from portrait3d_core.run_state import RunStore, SavedRun, load_optimiser_state, optimiser_state
+from portrait3d_core.runtime.files import read_safetensors, write_safetensors
+from portrait3d_core.runtime.fingerprint import Unidentifiable, fingerprint
+from portrait3d_core.runtime.resume import NO_KEEPER, RunKeeper
+from portrait3d_core.runtime.run_state import RunStore, SavedRun, load_optimiser_state, optimiser_state
 
 
 class Walk:

@@ -16,17 +16,17 @@ from portrait3d_core import errors
 from portrait3d_core.cameras import frontal_camera
 from portrait3d_core.checkpoints.generator_file import load_generator
 from portrait3d_core.checkpoints.torch_files import read_pickle_file
-from portrait3d_core.checks import check_choice
 from portrait3d_core.explore import interpolate_portraits, random_latent
-from portrait3d_core.files import write_safetensors
 from portrait3d_core.guidance.diffusers_loading import load_parts
 from portrait3d_core.guidance.optimise import DivergedError
 from portrait3d_core.latent_file import load_latent, save_latent
-from portrait3d_core.media import read_image
-from portrait3d_core.out_of_memory import SmallerChunks
 from portrait3d_core.portrait_file import METADATA_KEY, load_portrait, save_portrait
 from portrait3d_core.rendering.settings import RenderSettings
-from portrait3d_core.run_state import _read as read_run
+from portrait3d_core.runtime.checks import check_choice
+from portrait3d_core.runtime.files import write_safetensors
+from portrait3d_core.runtime.images import read_image
+from portrait3d_core.runtime.out_of_memory import SmallerChunks
+from portrait3d_core.runtime.run_state import _read as read_run
 from portrait3d_core.stages.align import align
 from portrait3d_core.stages.fit_views import fit_views
 from portrait3d_core.stages.mesh_file import check_format

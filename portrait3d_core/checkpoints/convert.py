@@ -18,8 +18,8 @@ from torch import Tensor
 
 from ..body.smpl import LICENCE as BODY_LICENCE
 from ..errors import ModelFormatError, OutputError
-from ..files import read_safetensors_header, sha256
 from ..generator.generator import Generator
+from ..runtime.files import read_safetensors_header, sha256
 from .generator_file import generator_from_state, save_generator
 from .generator_layout import DISCRIMINATOR_PREFIX, body_arrays, infer_config
 from .rendering_options import with_rendering_options

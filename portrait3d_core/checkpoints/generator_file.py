@@ -18,10 +18,10 @@ from torch import Tensor
 from ..body.smpl import read_body_model
 from ..body.warp import Body
 from ..errors import ModelFormatError
-from ..files import read_json_metadata, read_safetensors, write_safetensors
 from ..generator.config import GeneratorConfig
 from ..generator.discriminator import Discriminator, discriminator_from_state
 from ..generator.generator import Generator
+from ..runtime.files import read_json_metadata, read_safetensors, write_safetensors
 from .generator_layout import EXPECTED, check_layout, discriminator_weights, generator_weights, infer_config
 
 FORMAT = "portrait3d-generator"

@@ -9,9 +9,9 @@ from pathlib import Path
 from torch import Tensor
 
 from ..errors import ModelFormatError
-from ..files import read_json_metadata, read_safetensors_header, sha256
 from ..generator.generator import Generator
 from ..portrait_file import METADATA_KEY
+from ..runtime.files import read_json_metadata, read_safetensors_header, sha256
 from .convert import GENERATORS, read_snapshot
 from .generator_file import config_in, generator_from_state
 from .generator_layout import body_arrays

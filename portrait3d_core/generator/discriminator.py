@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..cameras import Cameras
-from ..resize import resize_images
+from ..runtime.resize import resize_images
 from .layers import (
     ACTIVATION_GAIN,
     LEAKY_SLOPE,

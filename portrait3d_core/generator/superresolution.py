@@ -16,7 +16,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..resize import resize_images
+from ..runtime.resize import resize_images
 from .layers import SynthesisLayer, ToRGB, activate_, convolve, fold, resample_filter, upsample
 
 CLAMP = 256.0

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..errors import GuidanceError, MissingDependencyError, Portrait3DError
-from ..files import read_safetensors_header
+from ..runtime.files import read_safetensors_header
 from .schedules import PredictionType
 
 FOLDERS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")

@@ -10,11 +10,11 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from ..checks import check_choice, check_finite_fields
 from ..errors import NumericalError, SettingsError
 from ..portrait import Portrait
 from ..rendering.trigrid import TriGrid
-from ..run_state import group, load_leaves, load_optimiser_state, optimiser_state, prefixed
+from ..runtime.checks import check_choice, check_finite_fields
+from ..runtime.run_state import group, load_leaves, load_optimiser_state, optimiser_state, prefixed
 from .adan import Adan
 from .preconditioning import feature_mixing, mix_features
 from .schedules import learning_rate_factor
@@ -145,7 +145,7 @@ class LevelOptimiser:
         return good
 
     def state(self) -> dict[str, Tensor]:
-        """Levels, optimiser and bad steps, for :mod:`portrait3d_core.keeping`."""
+        """Levels, optimiser and bad steps, for :mod:`portrait3d_core.runtime.resume`."""
         levels = {f"levels/{r}": leaf for r, leaf in self.leaves.items()}
         return levels | prefixed("optimiser", optimiser_state(self.optimiser)) | {"bad_steps": torch.tensor(self.bad_steps)}
 
@@ -182,7 +182,7 @@ class MovingAverage:
         self.levels = {r: average.lerp(levels[r].detach(), 1 - keep) for r, average in self.levels.items()}
 
     def state(self) -> dict[str, Tensor]:
-        """The average, once there is one, for :mod:`portrait3d_core.keeping`."""
+        """The average, once there is one, for :mod:`portrait3d_core.runtime.resume`."""
         levels = {f"levels/{r}": level for r, level in self.levels.items()} if self.updates else {}
         return levels | {"updates": torch.tensor(self.updates)}
 

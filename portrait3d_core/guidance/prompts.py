@@ -8,8 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..checks import check_choice
 from ..errors import GuidanceError, SettingsError
+from ..runtime.checks import check_choice
 
 FRONT_LIMIT_DEG = 40.0
 """With hard blending, views with |yaw| below this are front views."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import SettingsError
-from ..resize import resize_images
+from ..runtime.resize import resize_images
 from .critic import Critic, Prediction, Prompt
 from .schedules import noise_from_x0
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from ..cameras import FOCAL_DISTILL, Cameras, orbit_cameras
-from ..checks import check_choice, check_finite_fields
 from ..errors import SettingsError
 from ..portrait import Portrait, Scene
 from ..rendering.render import RayNoise, Rendering, RenderSettings, render
+from ..runtime.checks import check_choice, check_finite_fields
 
 Layout = Literal["even", "uniform"]
 Background = Literal["portrait", "none", "random"]

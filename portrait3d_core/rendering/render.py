@@ -12,7 +12,7 @@ from torch import Tensor
 from ..cameras import Cameras
 from ..errors import SettingsError
 from ..generator.superresolution import super_resolve
-from ..resize import resize_images
+from ..runtime.resize import resize_images
 from .field import density_grid, sample_field
 from .march import Field, Marched, Rays, march_rays
 from .rays import Patch, camera_rays

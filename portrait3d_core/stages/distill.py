@@ -12,7 +12,6 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ..checks import check_choice, check_finite_fields
 from ..errors import SettingsError
 from ..free_memory import rays_that_fit
 from ..guidance.critic import Critic, Prompt
@@ -22,11 +21,12 @@ from ..guidance.optimise import PAPER_ADAN, LevelOptimiser, Look, MovingAverage,
 from ..guidance.residual import Guide, Moment, ResidualSpace, SeenViews, image_gradient
 from ..guidance.schedules import TimeSchedule, draw_time, entropy_ramp, interpolate, is_due, progress_fraction
 from ..guidance.views import ViewDraw, ViewSettings, draw_views
-from ..keeping import NO_KEEPER, RunKeeper
-from ..out_of_memory import SmallerChunks, explain_out_of_memory
 from ..portrait import Portrait
-from ..progress import OnStep, StepInfo, ignore_step
 from ..rendering.render import Rendering
+from ..runtime.checks import check_choice, check_finite_fields
+from ..runtime.out_of_memory import SmallerChunks, explain_out_of_memory
+from ..runtime.progress import OnStep, StepInfo, ignore_step
+from ..runtime.resume import NO_KEEPER, RunKeeper
 
 STAGE = "distill"
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import NumericalError
-from ..run_state import group, load_leaves, load_optimiser_state, optimiser_state, prefixed
+from ..runtime.run_state import group, load_leaves, load_optimiser_state, optimiser_state, prefixed
 
 MAX_BAD_STEPS = 5
 """Non-finite steps in a row after which the optimisation gives up."""
@@ -53,7 +53,7 @@ class FiniteAdam:
         return good
 
     def state(self) -> dict[str, Tensor]:
-        """Leaves, what Adam gathered, and bad steps, for :mod:`portrait3d_core.keeping`."""
+        """Leaves, what Adam gathered, and bad steps, for :mod:`portrait3d_core.runtime.resume`."""
         gathered = prefixed("adam", optimiser_state(self._adam))
         return prefixed("leaves", self.leaves) | gathered | {"bad_steps": torch.tensor(self._bad_steps)}
 

@@ -15,12 +15,12 @@ from ..free_memory import rays_that_fit
 from ..guidance.optimise import LevelOptimiser, Look
 from ..guidance.picture_loss import gradient_loss, masked_pixel_loss, view_weights
 from ..guidance.schedules import is_due
-from ..keeping import NO_KEEPER, RunKeeper
-from ..out_of_memory import SmallerChunks, explain_out_of_memory
 from ..portrait import Portrait
-from ..progress import OnStep, StepInfo, ignore_step
 from ..rendering.rays import Patch
 from ..rendering.render import RayNoise, Rendering, RenderSettings, render
+from ..runtime.out_of_memory import SmallerChunks, explain_out_of_memory
+from ..runtime.progress import OnStep, StepInfo, ignore_step
+from ..runtime.resume import NO_KEEPER, RunKeeper
 from .refine_settings import RefineSettings
 
 STAGE_FIT = "refine: fit views"

@@ -19,14 +19,14 @@ import torch
 from torch import Tensor
 
 from ..cameras import Cameras, frontal_camera
-from ..checks import check_finite_fields
 from ..errors import ImageError, SettingsError
 from ..generator.generator import Generator
-from ..keeping import NO_KEEPER, RunKeeper
-from ..out_of_memory import explain_out_of_memory
 from ..portrait import Portrait
-from ..progress import OnStep, ignore_step
 from ..rendering.render import RenderSettings
+from ..runtime.checks import check_finite_fields
+from ..runtime.out_of_memory import explain_out_of_memory
+from ..runtime.progress import OnStep, ignore_step
+from ..runtime.resume import NO_KEEPER, RunKeeper
 from .align import Alignment, AlignSettings, align
 from .breeding import BreedSettings, breed
 from .expectation import LatentStatistics, latent_statistics, predict_pose, random_codes, reference_face, reference_mask

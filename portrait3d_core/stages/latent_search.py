@@ -18,9 +18,9 @@ from torch import Tensor
 from ..cameras import Cameras, orbit_cameras
 from ..free_memory import rays_that_fit
 from ..generator.generator import Generator
-from ..keeping import NO_KEEPER, RunKeeper
-from ..out_of_memory import SmallerChunks
 from ..portrait import Portrait
+from ..runtime.out_of_memory import SmallerChunks
+from ..runtime.resume import NO_KEEPER, RunKeeper
 from .expectation import LatentStatistics, to_w_plus
 from .finite_adam import FiniteAdam
 from .noise_patterns import lent_noise, noise_regulariser, normalise

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 from ..cameras import Cameras, orbit_cameras
-from ..checks import check_finite_fields
 from ..errors import SettingsError
 from ..free_memory import rays_that_fit
-from ..keeping import NO_KEEPER, RunKeeper
-from ..out_of_memory import SmallerChunks
 from ..portrait import Portrait
 from ..rendering.render import RenderSettings, render
+from ..runtime.checks import check_finite_fields
+from ..runtime.out_of_memory import SmallerChunks
+from ..runtime.resume import NO_KEEPER, RunKeeper
 from .finite_adam import FiniteAdam
 from .photo_log import PhotoLog
 from .photo_loss import Look, PhotoLoss, compare, in_chunks, in_pose

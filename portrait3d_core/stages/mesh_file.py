@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from ..errors import MeshError, MissingDependencyError, OutputError
-from ..files import atomic_write
-from ..media import write_png
+from ..runtime.files import atomic_write
+from ..runtime.images import write_png
 from .mesh_glb import glb_bytes
 
 FORMATS = (".glb", ".obj", ".ply", ".stl")

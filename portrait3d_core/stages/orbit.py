@@ -12,11 +12,11 @@ from ..cameras import Cameras
 from ..errors import SettingsError
 from ..free_memory import rays_that_fit
 from ..guidance.hints import HintName, Relief, hint_images
-from ..out_of_memory import SmallerChunks
 from ..portrait import Portrait
-from ..progress import OnStep, StepInfo, ignore_step
 from ..rendering.field import for_reading
 from ..rendering.render import Rendering, RenderSettings, render, render_super
+from ..runtime.out_of_memory import SmallerChunks
+from ..runtime.progress import OnStep, StepInfo, ignore_step
 
 STAGE = "orbit"
 

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import ModelFormatError
-from ..files import read_safetensors
+from ..runtime.files import read_safetensors
 
 Perceptual = Callable[[Tensor, Tensor], Tensor]
 """(images [B, 3, H, W] -1..1, targets of the same shape) -> scalar."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ..progress import OnStep, StepInfo
+from ..runtime.progress import OnStep, StepInfo
 
 
 @dataclass
@@ -32,7 +32,7 @@ class PhotoLog:
         self.on_step(StepInfo(self.stage, step, self.total, self.losses[-1], preview))
 
     def state(self) -> dict[str, Tensor]:
-        """The losses, for :mod:`portrait3d_core.keeping`."""
+        """The losses, for :mod:`portrait3d_core.runtime.resume`."""
         return {"losses": torch.tensor(self.losses, dtype=torch.float64)}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import MeshError, SettingsError
-from ..files import atomic_write
+from ..runtime.files import atomic_write
 from .mesh_file import Mesh
 
 PointFormat = Literal["points.ply", "gaussians.ply"]

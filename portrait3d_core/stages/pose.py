@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 import torch
 
 from ..body.warp import Body
-from ..checks import check_finite_fields
 from ..errors import Portrait3DError
 from ..portrait import Portrait
+from ..runtime.checks import check_finite_fields
 
 STAGE = "pose"
 LIMITS_DEG = (30.0, 40.0, 25.0)

@@ -16,10 +16,10 @@ from ..errors import NumericalError
 from ..guidance.critic import Critic, Prompt, with_hints
 from ..guidance.hints import hint_images
 from ..guidance.sampling import edit_images
-from ..keeping import NO_KEEPER, RunKeeper
-from ..out_of_memory import explain_out_of_memory
 from ..portrait import Portrait
-from ..progress import OnStep, StepInfo, ignore_step
+from ..runtime.out_of_memory import explain_out_of_memory
+from ..runtime.progress import OnStep, StepInfo, ignore_step
+from ..runtime.resume import NO_KEEPER, RunKeeper
 from .fit_views import fit_views, render_settings_for, to_network
 from .orbit import OrbitSettings, Views, orbit, relief_of
 from .refine_settings import DEFAULT_REFINE, RefineSettings
@@ -118,7 +118,7 @@ class EditedViews:
         self.images.append(image)
 
     def state(self) -> dict[str, Tensor]:
-        """All of them, for :mod:`portrait3d_core.keeping`."""
+        """All of them, for :mod:`portrait3d_core.runtime.resume`."""
         return {"images": torch.stack(self.images)}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:

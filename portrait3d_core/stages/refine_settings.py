@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from ..checks import check_choice, check_finite_fields
 from ..errors import SettingsError
 from ..guidance.hints import HintName
 from ..guidance.optimise import OptimiserSettings
 from ..guidance.picture_loss import PixelLoss
+from ..runtime.checks import check_choice, check_finite_fields
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..cameras import Cameras, orbit_cameras
-from ..out_of_memory import SmallerChunks
 from ..portrait import Portrait, Scene
 from ..rendering.compositing import EMPTY_LOGIT, interval_weights, sample_weights
 from ..rendering.field import POINTS_PER_CHUNK, sample_field
+from ..runtime.out_of_memory import SmallerChunks
 from .orbit import Views
 
 _OUTSIDE_M, _INSIDE_M = 0.004, 0.012

@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..portrait import Portrait
-from ..progress import OnStep, ignore_step
 from ..rendering.settings import RenderSettings
+from ..runtime.progress import OnStep, ignore_step
 from .mesh_file import Mesh
 from .orbit import OrbitSettings, Views, orbit
 from .surface_colours import along_normals, in_views, surface_cameras

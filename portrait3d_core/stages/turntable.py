@@ -13,10 +13,10 @@ from torch import Tensor
 
 from ..cameras import turntable
 from ..errors import SettingsError
-from ..media import contact_sheet
 from ..portrait import Portrait
-from ..progress import OnStep, StepInfo, ignore_step
 from ..rendering.voxels import bake, view
+from ..runtime.images import contact_sheet
+from ..runtime.progress import OnStep, StepInfo, ignore_step
 
 STAGE = "turntable"
 

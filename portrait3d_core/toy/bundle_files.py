@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import ModelFormatError
-from ..files import atomic_write
+from ..runtime.files import atomic_write
 
 BUNDLE = Path(__file__).parent / "bundle"
 """The bundle that comes with the package."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..files import read_safetensors, write_safetensors
+from ..runtime.files import read_safetensors, write_safetensors
 
 WEIGHTS, AVERAGED, OPTIMISER, EXTRA = "weights.", "averaged.", "optimiser.", "extra."
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, conv2d, pad
 
 from ..cameras import orbit_cameras
-from ..files import read_safetensors, write_safetensors
+from ..runtime.files import read_safetensors, write_safetensors
 from .captions import training_caption, view_phrase
 from .heads_attributes import HAIR_COLOURS, SHIRTS, SKIN, HeadAttributes, is_held_out, sample_attributes
 from .heads_render import SHADE_RANGE, colourise, part_colours, trace

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..files import read_safetensors, write_safetensors
+from ..runtime.files import read_safetensors, write_safetensors
 from .captions import vocabulary
 from .data import DataSettings, make_data
 from .diffusion_tokenizer import MAX_TOKENS, build_vocabulary, trained_token_ids, write_tokenizer

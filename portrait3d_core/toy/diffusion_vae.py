@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..files import read_safetensors, write_safetensors
+from ..runtime.files import read_safetensors, write_safetensors
 from .captions import training_caption, view_phrase
 from .data import IMAGE_PX, MapSet, picture_batch
 from .heads_attributes import HeadAttributes

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from ..files import atomic_write
+from ..runtime.files import atomic_write
 from .benchmark import Case, Pictures, Scores, draw_cases, run_case
 from .bundle_files import BUNDLE, diffusion_path, generator_path
 
@@ -106,7 +106,7 @@ def _evaluate(case: Case, bundle: Path, strips: Path | None) -> Scores:
 
 def _write_strip(path: Path, before: Pictures, after: Pictures) -> None:
     """All views of the start in the upper row, of the result in the lower."""
-    from ..media import write_png
+    from ..runtime.images import write_png
 
     rows = [torch.cat(list(pictures.images), dim=-1) for pictures in (before, after)]
     write_png(torch.cat(rows, dim=-2).movedim(0, -1), path)

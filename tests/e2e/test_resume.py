@@ -3,7 +3,7 @@
 import re
 import time
 
-from portrait3d_core.files import read_safetensors
+from portrait3d_core.runtime.files import read_safetensors
 
 from .comfy_server import running_comfy
 from .graphs import portrait_graph, save

@@ -28,7 +28,7 @@ from portrait3d_core.latent_file import load_latent, save_latent
 from portrait3d_core.portrait import Portrait
 from portrait3d_core.portrait_file import load_portrait, save_portrait
 from portrait3d_core.rendering.render import RenderSettings, render_super
-from portrait3d_core.run_state import RunStore, SavedRun
+from portrait3d_core.runtime.run_state import RunStore, SavedRun
 
 from ..builders import SMALL, small_generator
 from .hostile import Case, flipped

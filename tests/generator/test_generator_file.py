@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from portrait3d_core.checkpoints.generator_file import generator_from_state, load_generator, save_generator
 from portrait3d_core.errors import ModelFormatError, OutputError
-from portrait3d_core.files import read_safetensors
+from portrait3d_core.runtime.files import read_safetensors
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from portrait3d_core.guidance.oracle import OracleCritic
 from portrait3d_core.guidance.residual import Guide, Moment, SeenViews, colour_loss, image_gradient
 from portrait3d_core.guidance.sampling import ddim, edit_images, text_to_image
 from portrait3d_core.guidance.schedules import noise_from_x0
-from portrait3d_core.resize import resize_images
+from portrait3d_core.runtime.resize import resize_images
 
 
 def picture(side=16):

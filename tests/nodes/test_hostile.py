@@ -38,7 +38,7 @@ def test_there_are_many_payloads():
 
 
 def test_no_prefix_leads_out_of_the_output_folder(pack, names, folders):
-    errors, files = pack.module("portrait3d_core.errors"), pack.module("portrait3d_core.files")
+    errors, files = pack.module("portrait3d_core.errors"), pack.module("portrait3d_core.runtime.files")
     before, refused = outside(folders), 0
     for prefix in PAYLOADS:
         try:

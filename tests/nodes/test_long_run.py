@@ -30,7 +30,7 @@ def estimate(pack, memory_bytes=2**30):
 
 
 def step(pack, number, **values):
-    return pack.module("portrait3d_core.progress").StepInfo("distill", number, 80, **values)
+    return pack.module("portrait3d_core.runtime.progress").StepInfo("distill", number, 80, **values)
 
 
 def test_the_text_tells_step_loss_and_time_left_at_most_twice_a_second(pack, said, clock):

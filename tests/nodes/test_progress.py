@@ -13,7 +13,7 @@ def updates(pack, monkeypatch):
 
 
 def step(pack, **values):
-    return pack.module("portrait3d_core.progress").StepInfo(stage="test", **values)
+    return pack.module("portrait3d_core.runtime.progress").StepInfo(stage="test", **values)
 
 
 def test_every_step_moves_the_bar_and_previews_are_pictures(pack, updates):

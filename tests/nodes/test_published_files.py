@@ -57,7 +57,7 @@ def test_the_body_model_is_kept_on_request(pack, models, generator):
 
 def test_a_read_only_model_folder_falls_back_to_the_user_folder(pack, folders, models, monkeypatch):
     write_official_pickle(models / "model_512.pkl", small_generator(), body=BODY)
-    make_read_only(monkeypatch, models, pack.module("portrait3d_core.files"))
+    make_read_only(monkeypatch, models, pack.module("portrait3d_core.runtime.files"))
     run(pack, "LoadGenerator", generator="model_512.pkl")
     assert (folders / "user" / "portrait3d" / "model_512.pkl.safetensors").is_file()
     assert [path.name for path in models.iterdir()] == ["model_512.pkl"]

@@ -6,10 +6,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from portrait3d_core.files import sha256
-from portrait3d_core.keeping import NO_KEEPER
 from portrait3d_core.portrait_file import load_portrait, save_portrait
-from portrait3d_core.progress import ignore_step
+from portrait3d_core.runtime.files import sha256
+from portrait3d_core.runtime.progress import ignore_step
+from portrait3d_core.runtime.resume import NO_KEEPER
 
 from .row import Row
 from .runs import SHORT_STAGES, STAGES, Stage

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from portrait3d_core.errors import OutputError
-from portrait3d_core.fingerprint import fingerprint
-from portrait3d_core.keeping import NO_KEEPER
 from portrait3d_core.portrait_file import save_portrait
-from portrait3d_core.progress import ignore_step
+from portrait3d_core.runtime.fingerprint import fingerprint
+from portrait3d_core.runtime.progress import ignore_step
+from portrait3d_core.runtime.resume import NO_KEEPER
 
 from .processes import CAN_FORK, succeeds
 from .row import Row, not_run

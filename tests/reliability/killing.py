@@ -15,7 +15,7 @@ import torch
 
 from portrait3d_core.errors import Portrait3DError
 from portrait3d_core.portrait_file import load_portrait, save_portrait
-from portrait3d_core.run_state import RunStore, SavedRun
+from portrait3d_core.runtime.run_state import RunStore, SavedRun
 
 from .processes import CAN_FORK, forked
 from .row import Row, count_row, not_run

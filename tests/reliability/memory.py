@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from portrait3d_core.errors import TooLittleMemoryError
-from portrait3d_core.keeping import NO_KEEPER
 from portrait3d_core.portrait import Portrait
-from portrait3d_core.progress import ignore_step
+from portrait3d_core.runtime.progress import ignore_step
+from portrait3d_core.runtime.resume import NO_KEEPER
 
 from .row import Row
 from .runs import SHORT_STAGES, Stage, living_tensors

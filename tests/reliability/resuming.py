@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from portrait3d_core.errors import Cancelled
-from portrait3d_core.fingerprint import fingerprint
-from portrait3d_core.keeping import NO_KEEPER
-from portrait3d_core.run_state import RunStore
+from portrait3d_core.runtime.fingerprint import fingerprint
+from portrait3d_core.runtime.resume import NO_KEEPER
+from portrait3d_core.runtime.run_state import RunStore
 
 from .row import Row, count_row
 from .runs import NOT_KEPT, OTHERWISE, SHORT_STAGES, STAGES, Stage, StopAt, keeper, living_tensors, run_distill

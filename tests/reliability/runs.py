@@ -16,11 +16,11 @@ from portrait3d_core.generator.generator import Generator
 from portrait3d_core.guidance.optimise import OptimiserSettings
 from portrait3d_core.guidance.oracle import OracleCritic
 from portrait3d_core.guidance.views import ViewSettings
-from portrait3d_core.keeping import NO_KEEPER, RunKeeper
 from portrait3d_core.portrait import Portrait
-from portrait3d_core.progress import OnStep, StepInfo, ignore_step
 from portrait3d_core.rendering.render import RenderSettings
-from portrait3d_core.run_state import RunStore
+from portrait3d_core.runtime.progress import OnStep, StepInfo, ignore_step
+from portrait3d_core.runtime.resume import NO_KEEPER, RunKeeper
+from portrait3d_core.runtime.run_state import RunStore
 from portrait3d_core.stages.align import AlignSettings
 from portrait3d_core.stages.distill import DistillSettings, distill
 from portrait3d_core.stages.invert import InvertSettings, invert

@@ -8,7 +8,7 @@ import torch
 pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
 
-from portrait3d_core.files import read_safetensors
+from portrait3d_core.runtime.files import read_safetensors
 from portrait3d_core.toy.captions import caption, vocabulary
 from portrait3d_core.toy.data import DataSettings
 from portrait3d_core.toy.diffusion import DiffusionTraining, build_text_encoder, load_tokenizer, train_diffusion

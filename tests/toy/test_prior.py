@@ -8,9 +8,9 @@ import torch
 from portrait3d_core.cameras import orbit_cameras
 from portrait3d_core.checkpoints.generator_file import load_generator
 from portrait3d_core.errors import ModelFormatError, SettingsError
-from portrait3d_core.files import write_safetensors
 from portrait3d_core.generator.config import GeneratorConfig
 from portrait3d_core.rendering.render import RenderSettings, render
+from portrait3d_core.runtime.files import write_safetensors
 from portrait3d_core.toy.growth import grow, new_generator
 from portrait3d_core.toy.heads import decode_attributes, distance, sample_attributes, split_of
 from portrait3d_core.toy.mapping_lesson import attribute_vectors, teach_mapping

@@ -19,7 +19,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from .errors import Portrait3DError
+from ..errors import Portrait3DError
 from .files import read_json_metadata, read_safetensors, write_safetensors
 from .fingerprint import fingerprint
 
@@ -62,7 +62,7 @@ class SavedRun(NamedTuple):
 class RunStore:
     """A folder of run states, kept small by removing the oldest.
 
-    every_s: least time between two saves of a run; see :class:`~portrait3d_core.keeping.Run`.
+    every_s: least time between two saves of a run; see :class:`~portrait3d_core.runtime.resume.Run`.
     max_files, max_bytes: limits of the folder. The state written last always stays.
     """
 

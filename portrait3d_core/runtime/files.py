@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .errors import ModelFormatError, OutputError, Portrait3DError, PortraitFormatError
+from ..errors import ModelFormatError, OutputError, Portrait3DError, PortraitFormatError
 
 MAX_HEADER_BYTES = 2 * 1024 * 1024
 """Largest accepted safetensors header; read, it may take twenty times as much. Those of large networks stay below 1 MB."""

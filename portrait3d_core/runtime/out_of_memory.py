@@ -11,7 +11,7 @@ from typing import ParamSpec, TypeVar
 
 import torch
 
-from .errors import TooLittleMemoryError
+from ..errors import TooLittleMemoryError
 
 Result = TypeVar("Result")
 Arguments = ParamSpec("Arguments")

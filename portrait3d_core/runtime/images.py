@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .errors import ImageError, MissingDependencyError, OutputError
+from ..errors import ImageError, MissingDependencyError, OutputError
 from .files import atomic_write
 
 if TYPE_CHECKING:

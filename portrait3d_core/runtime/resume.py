@@ -25,10 +25,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .errors import Portrait3DError
+from ..errors import Portrait3DError
 from .fingerprint import Unidentifiable, fingerprint
-from .portrait import current_versions
 from .run_state import Resumable, RunStateError, RunStore, SavedRun, group, prefixed
+from .versions import current_versions
 
 SAVING_SHARE = 0.02
 """Largest share of a run's time that goes into saving its state."""

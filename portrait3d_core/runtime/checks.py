@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any, get_args
 
-from .errors import SettingsError
+from ..errors import SettingsError
 
 
 def check_choice(setting: str, value: object, choices: Any) -> None:

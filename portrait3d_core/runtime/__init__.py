@@ -1,0 +1,1 @@
+"""How any long job runs: steps, states, memory, files, pictures."""

@@ -1,0 +1,46 @@
+"""The order of the core's rooms: a room imports only from rooms above it (docs/architecture.md)."""
+
+import ast
+from pathlib import Path
+
+CORE = Path(__file__).resolve().parents[1] / "portrait3d_core"
+ORDER = """
+errors
+runtime
+cameras body audio faces
+portrait
+rendering generator diffusion
+checkpoints
+guidance optimisation
+stages
+presets data bundle
+pipeline training evaluation
+cli
+""".split("\n")[1:-1]
+RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms.split()}
+ALLOWED: set[tuple[str, str]] = {
+    ("generator/generator.py", "rendering"),
+    ("portrait.py", "generator"),
+    ("portrait.py", "rendering"),
+    ("rendering/render.py", "generator"),
+}
+"""(file, room) of imports that are still to go."""
+
+
+def imported_rooms(path):
+    """Rooms that a file of the core imports from, ``TYPE_CHECKING`` blocks and imports inside functions included."""
+    package = ("portrait3d_core", *path.relative_to(CORE).parent.parts)
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            origin = (*package[: len(package) - node.level + 1], *(node.module or "").split("."))
+            yield from [origin[1]] if origin[1:] != ("",) else [alias.name for alias in node.names]
+
+
+def test_imports_run_from_later_rooms_to_earlier_ones():
+    breaches = set()
+    for path in CORE.rglob("*.py"):
+        own = path.relative_to(CORE).parts[0].removesuffix(".py")
+        for room in imported_rooms(path):
+            if own in RANK and room in RANK and own != room and RANK[room] >= RANK[own]:
+                breaches.add((path.relative_to(CORE).as_posix(), room))
+    assert breaches == ALLOWED
