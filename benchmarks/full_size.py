@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from portrait3d_core.cameras import turntable
+from portrait3d_core.cameras.cameras import turntable
 from portrait3d_core.checkpoints.generator_file import load_generator
 from portrait3d_core.explore import random_portrait
 from portrait3d_core.generator.config import OFFICIAL_512, OFFICIAL_512_SINGLE

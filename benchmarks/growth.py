@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from portrait3d_core.cameras import turntable
+from portrait3d_core.cameras.cameras import turntable
 from portrait3d_core.explore import random_portrait
 from portrait3d_core.guidance.oracle import OracleCritic
 from portrait3d_core.profiles import PROFILES

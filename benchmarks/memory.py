@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from portrait3d_core.cameras import refinement_views
+from portrait3d_core.cameras.cameras import refinement_views
 from portrait3d_core.checkpoints.generator_file import load_generator
 from portrait3d_core.estimate import Estimate, estimate_distill, estimate_fit, estimate_invert
 from portrait3d_core.explore import random_portrait

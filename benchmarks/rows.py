@@ -8,7 +8,7 @@ from functools import partial
 
 import torch
 
-from portrait3d_core.cameras import frontal_camera, refinement_views, turntable
+from portrait3d_core.cameras.cameras import frontal_camera, refinement_views, turntable
 from portrait3d_core.generator.layers import Noise
 from portrait3d_core.generator.superresolution import super_resolve
 from portrait3d_core.guidance.critic import Critic

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from portrait3d_core.cameras import Cameras, orbit_cameras
+from portrait3d_core.cameras.cameras import Cameras, orbit_cameras
 from portrait3d_core.checkpoints.generator_file import load_generator
 from portrait3d_core.explore import random_portrait
 from portrait3d_core.rendering.settings import RenderSettings

@@ -7,7 +7,7 @@ from dataclasses import replace
 from comfy_api.latest import io
 from torch import Tensor
 
-from portrait3d_core.cameras import Cameras
+from portrait3d_core.cameras.cameras import Cameras
 from portrait3d_core.estimate import estimate_fit
 from portrait3d_core.portrait import Portrait
 from portrait3d_core.stages.fit_views import fit_views

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
-from portrait3d_core.cameras import Cameras, frontal_camera
+from portrait3d_core.cameras.cameras import Cameras, frontal_camera
 from portrait3d_core.explore import interpolate_portraits, walk, walk_weights
 from portrait3d_core.portrait import Portrait
 from portrait3d_core.rendering.render import RenderSettings

@@ -8,7 +8,7 @@ from typing import Any, get_args
 from comfy_api.latest import io
 from torch import Tensor
 
-from portrait3d_core.cameras import Cameras
+from portrait3d_core.cameras.cameras import Cameras
 from portrait3d_core.errors import ImageError
 from portrait3d_core.estimate import estimate_invert
 from portrait3d_core.stages.align import AlignMethod

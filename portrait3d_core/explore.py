@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .cameras import Cameras
+from .cameras.cameras import Cameras
 from .errors import SettingsError
 from .generator.generator import Generator
 from .portrait import Portrait

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .cameras import Cameras
+from .cameras.cameras import Cameras
 from .generator.generator import Generator
 from .guidance.critic import Critic
 from .guidance.sampling import text_to_image

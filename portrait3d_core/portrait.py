@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .body.warp import Body
-from .cameras import FOCAL_ALIGNED, PIVOT, RADIUS
+from .cameras.cameras import FOCAL_ALIGNED, PIVOT, RADIUS
 from .generator.superresolution import SuperResolution
 from .rendering.decoder import Decoder
 from .rendering.trigrid import TriGrid

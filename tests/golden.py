@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from portrait3d_core.cameras import Cameras
+from portrait3d_core.cameras.cameras import Cameras
 from portrait3d_core.checkpoints.generator_file import generator_from_state, infer_config
 from portrait3d_core.generator.generator import Generator
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 from builders import small_portrait
 
-from portrait3d_core.cameras import orbit_cameras
+from portrait3d_core.cameras.cameras import orbit_cameras
 from portrait3d_core.guidance.optimise import OptimiserSettings
 from portrait3d_core.stages.refine_settings import PAPER_REFINE
 

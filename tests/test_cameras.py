@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from portrait3d_core.cameras import (
+from portrait3d_core.cameras.cameras import (
     FOCAL_ALIGNED,
     Cameras,
     carried,

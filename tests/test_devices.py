@@ -9,7 +9,7 @@ from builders import SMALL, small_generator, small_portrait
 from pretend_device import There, pretend_device
 from torch.nn import functional as F
 
-from portrait3d_core.cameras import frontal_camera, orbit_cameras, refinement_views
+from portrait3d_core.cameras.cameras import frontal_camera, orbit_cameras, refinement_views
 from portrait3d_core.explore import random_portrait
 from portrait3d_core.guidance.diffusers_critic import DiffusersCritic
 from portrait3d_core.guidance.diffusers_loading import load_parts

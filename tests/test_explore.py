@@ -6,7 +6,7 @@ import pytest
 import torch
 from builders import SMALL, small_generator
 
-from portrait3d_core.cameras import frontal_camera, turntable
+from portrait3d_core.cameras.cameras import frontal_camera, turntable
 from portrait3d_core.errors import Cancelled, SettingsError
 from portrait3d_core.explore import (
     edit_share,

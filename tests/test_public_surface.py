@@ -8,7 +8,7 @@ from pathlib import Path
 from bodies import small_body
 from builders import small_generator, small_portrait
 
-from portrait3d_core.cameras import orbit_cameras
+from portrait3d_core.cameras.cameras import orbit_cameras
 from portrait3d_core.cli import _parser
 from portrait3d_core.latent_file import save_latent
 from portrait3d_core.portrait_file import load_portrait, save_portrait

@@ -13,7 +13,7 @@ from builders import small_generator, small_portrait
 
 import portrait3d_core
 from portrait3d_core import errors
-from portrait3d_core.cameras import frontal_camera
+from portrait3d_core.cameras.cameras import frontal_camera
 from portrait3d_core.checkpoints.generator_file import load_generator
 from portrait3d_core.checkpoints.torch_files import read_pickle_file
 from portrait3d_core.explore import interpolate_portraits, random_latent

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..cameras import Cameras
+from ..cameras.cameras import Cameras
 from ..runtime.resize import resize_images
 from .layers import (
     ACTIVATION_GAIN,

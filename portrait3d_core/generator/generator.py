@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..body.warp import Body
-from ..cameras import Cameras, frontal_camera
+from ..cameras.cameras import Cameras, frontal_camera
 from ..portrait import Portrait, Provenance
 from ..portrait import ToRGB as FoldedToRGB
 from ..rendering.decoder import Decoder

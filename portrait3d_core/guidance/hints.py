@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..cameras import Cameras
+from ..cameras.cameras import Cameras
 from ..rendering.render import Rendering
 
 HintName = Literal["none", "depth", "normal", "mask", "edges"]

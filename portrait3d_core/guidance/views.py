@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..cameras import FOCAL_DISTILL, Cameras, orbit_cameras
+from ..cameras.cameras import FOCAL_DISTILL, Cameras, orbit_cameras
 from ..errors import SettingsError
 from ..portrait import Portrait, Scene
 from ..rendering.render import RayNoise, Rendering, RenderSettings, render

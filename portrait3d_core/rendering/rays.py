@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ..cameras import FOCAL_DISTILL, PIVOT, RADIUS, Cameras
+from ..cameras.cameras import FOCAL_DISTILL, PIVOT, RADIUS, Cameras
 
 Patch = tuple[int, int, int]
 """A square window of an image: (top, left, size) in pixels."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..cameras import Cameras
+from ..cameras.cameras import Cameras
 from ..errors import SettingsError
 from ..generator.superresolution import super_resolve
 from ..runtime.resize import resize_images

@@ -13,7 +13,7 @@ from ..errors import SettingsError
 from .rays import Patch
 
 if TYPE_CHECKING:
-    from ..cameras import Cameras
+    from ..cameras.cameras import Cameras
     from ..portrait import Scene
 
 

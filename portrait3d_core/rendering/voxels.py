@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..cameras import Cameras
+from ..cameras.cameras import Cameras
 from .field import for_reading, sample_field
 from .interpolation import sample_volume
 from .rays import camera_rays

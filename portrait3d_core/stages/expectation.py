@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..cameras import Cameras, frontal_camera
+from ..cameras.cameras import Cameras, frontal_camera
 from ..generator.generator import Generator
 from ..rendering.rays import camera_rays
 from ..rendering.render import Rendering, RenderSettings, render

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..cameras import Cameras
+from ..cameras.cameras import Cameras
 from ..errors import ImageError
 from ..free_memory import rays_that_fit
 from ..guidance.optimise import LevelOptimiser, Look

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from ..cameras import Cameras, frontal_camera
+from ..cameras.cameras import Cameras, frontal_camera
 from ..errors import ImageError, SettingsError
 from ..generator.generator import Generator
 from ..portrait import Portrait

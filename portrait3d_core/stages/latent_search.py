@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..cameras import Cameras, orbit_cameras
+from ..cameras.cameras import Cameras, orbit_cameras
 from ..free_memory import rays_that_fit
 from ..generator.generator import Generator
 from ..portrait import Portrait

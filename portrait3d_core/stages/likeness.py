@@ -14,7 +14,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ..cameras import Cameras, orbit_cameras
+from ..cameras.cameras import Cameras, orbit_cameras
 from ..errors import SettingsError
 from ..free_memory import rays_that_fit
 from ..portrait import Portrait

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..body.warp import Warp
-from ..cameras import orbit_cameras
+from ..cameras.cameras import orbit_cameras
 from ..errors import MeshError, SettingsError
 from ..portrait import Portrait, Scene
 from ..rendering.field import POINTS_PER_CHUNK, density, for_reading

@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ..cameras import Cameras
+from ..cameras.cameras import Cameras
 from ..errors import SettingsError
 from ..free_memory import rays_that_fit
 from ..guidance.hints import HintName, Relief, hint_images

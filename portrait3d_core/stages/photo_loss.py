@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..cameras import Cameras
+from ..cameras.cameras import Cameras
 from ..portrait import Portrait
 from ..rendering.render import Rendering, RenderSettings, render, render_super
 from .finite_adam import FiniteAdam

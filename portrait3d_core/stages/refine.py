@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ..cameras import Cameras, refinement_views
+from ..cameras.cameras import Cameras, refinement_views
 from ..errors import NumericalError
 from ..guidance.critic import Critic, Prompt, with_hints
 from ..guidance.hints import hint_images

@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
-from ..cameras import Cameras
+from ..cameras.cameras import Cameras
+from ..cameras.three_js import METRES, Placement, three_from_camera
 from ..errors import MeshError, MissingDependencyError
 from ..portrait import Portrait
-from ..three_camera import METRES, Placement, three_from_camera
 from .mesh import MeshSettings, extract_mesh
 
 _VOXELS = 64

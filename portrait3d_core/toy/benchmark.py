@@ -12,7 +12,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from ..cameras import Cameras, orbit_cameras, turntable
+from ..cameras.cameras import Cameras, orbit_cameras, turntable
 from ..generator.generator import Generator
 from ..guidance.critic import Critic
 from ..guidance.prompts import TOY_VIEW_WORDS

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, conv2d, pad
 
-from ..cameras import orbit_cameras
+from ..cameras.cameras import orbit_cameras
 from ..runtime.files import read_safetensors, write_safetensors
 from .captions import training_caption, view_phrase
 from .heads_attributes import HAIR_COLOURS, SHIRTS, SKIN, HeadAttributes, is_held_out, sample_attributes

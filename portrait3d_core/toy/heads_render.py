@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, normalize
 
-from ..cameras import RADIUS, Cameras
+from ..cameras.cameras import RADIUS, Cameras
 from .heads_attributes import HAIR_COLOURS, SHIRTS, SKIN, Colour, HeadAttributes
 from .heads_shape import STEP_FRACTION, Part, distance, normals, sdf
 

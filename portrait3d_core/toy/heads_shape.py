@@ -1,7 +1,7 @@
 """The shape of a toy head: a signed distance function with a part id for every surface point.
 
 Convention:
-    World of ``portrait3d_core.cameras``: metres, y up, the face looks towards +z, the neck joint is the origin.
+    World of ``portrait3d_core.cameras.cameras``: metres, y up, the face looks towards +z, the neck joint is the origin.
     Every head is mirror symmetric in x, so distances are computed from |x|.
     Distances are negative inside. They are lower bounds near blends and wrapped parts, hence ``STEP_FRACTION``.
 """

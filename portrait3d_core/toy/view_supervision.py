@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..cameras import Cameras, orbit_cameras
+from ..cameras.cameras import Cameras, orbit_cameras
 from ..errors import SettingsError
 from ..portrait import Portrait, ToRGB
 from ..rendering.render import RenderSettings, render

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-from portrait3d_core.cameras import frontal_camera
+from portrait3d_core.cameras.cameras import frontal_camera
 from portrait3d_core.checkpoints.generator_file import load_generator, save_generator
 from portrait3d_core.errors import Portrait3DError
 from portrait3d_core.generator.generator import Generator

@@ -6,7 +6,7 @@ import pytest
 import torch
 from golden import FULL, Golden, needs_full
 
-from portrait3d_core.cameras import Cameras, orbit_cameras
+from portrait3d_core.cameras.cameras import Cameras, orbit_cameras
 from portrait3d_core.generator.discriminator import Discriminator, DiscriminatorConfig, discriminator_from_state
 from portrait3d_core.generator.pose import MIRRORED_POSE_ENTRIES, mirror
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from builders import SMALL, SMALL_SINGLE, small_generator, small_portrait
 
-from portrait3d_core.cameras import orbit_cameras, turntable
+from portrait3d_core.cameras.cameras import orbit_cameras, turntable
 from portrait3d_core.errors import SettingsError
 from portrait3d_core.generator.config import OFFICIAL_512, OFFICIAL_512_SINGLE, GeneratorConfig
 from portrait3d_core.generator.generator import Generator

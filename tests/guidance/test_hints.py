@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from portrait3d_core.cameras import orbit_cameras
+from portrait3d_core.cameras.cameras import orbit_cameras
 from portrait3d_core.errors import GuidanceError, SettingsError
 from portrait3d_core.guidance.critic import with_hints
 from portrait3d_core.guidance.hints import FARTHEST, HINTS, Relief, hint_images

@@ -185,7 +185,7 @@ def test_control_inputs_may_be_left_out_or_switched_off(pack):
 
 def test_fit_views_takes_any_square_size(pack, portrait):
     with torch.inference_mode():
-        cameras = pack.module("portrait3d_core.cameras").turntable(2)
+        cameras = pack.module("portrait3d_core.cameras.cameras").turntable(2)
         pictures = torch.rand(2, 16, 16, 3)
     (fitted,) = run(
         pack, "FitViews", portrait=portrait, images=pictures, cameras=cameras, profile="toy", passes=1, seed=0, preview_every=1

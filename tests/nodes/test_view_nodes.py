@@ -33,7 +33,7 @@ def test_render_views_gives_pictures_hints_and_cameras(pack, portrait):
 def test_render_views_defaults_are_the_views_of_refine_views(pack):
     schema = pack.node("Portrait3DRenderViews").define_schema()
     widgets = {item.id: item.options["default"] for item in schema.inputs if item.id in LAYOUT}
-    module = pack.module("portrait3d_core.cameras")
+    module = pack.module("portrait3d_core.cameras.cameras")
     focal = module.focal_of(widgets["field_of_view"])
     found = module.rows_of_views(
         widgets["count"], widgets["pitch"], widgets["rows"], first_yaw_deg=widgets["first_yaw"], focal=focal
@@ -89,7 +89,7 @@ def test_the_camera_for_viewers_leads_back_to_the_same_view(pack, portrait, monk
         return version
 
     monkeypatch.setattr(metadata, "version", installed)
-    placement = pack.module("portrait3d_core.three_camera").Placement(8.0, (0.0, 2.0, -0.5))
+    placement = pack.module("portrait3d_core.cameras.three_js").Placement(8.0, (0.0, 2.0, -0.5))
     for name in ("nodes.viewer_camera", "portrait3d_core.stages.viewer"):
         monkeypatch.setattr(pack.module(name), "viewer_placement", lambda portrait: placement)
     *_, cameras, info = run(pack, "RenderOrbit", portrait=portrait, **{**ORBIT, "pitch": 20.0}, **SMALL_VIEWS)
@@ -115,7 +115,7 @@ def invert(pack, generator, monkeypatch):
 
 
 def test_a_batch_of_photos_makes_one_portrait(pack, invert):
-    cameras = pack.module("portrait3d_core.cameras").orbit_cameras([0.0, 70.0])
+    cameras = pack.module("portrait3d_core.cameras.cameras").orbit_cameras([0.0, 70.0])
     found, aligned, camera = invert(image=torch.rand(2, 48, 48, 3), cameras=cameras)
     assert len(found) == 1 and aligned.shape[0] == 2
     assert camera.yaw_deg.tolist() == pytest.approx([0, 70], abs=1e-3)

@@ -6,7 +6,7 @@ from builders import SMALL, SMALL_SINGLE, small_generator, small_portrait, solid
 from golden import golden_a, golden_generator
 from reference import field, mesh, synthesis, volume
 
-from portrait3d_core.cameras import frontal_camera, orbit_cameras
+from portrait3d_core.cameras.cameras import frontal_camera, orbit_cameras
 from portrait3d_core.generator.layers import convolve, fold
 from portrait3d_core.generator.superresolution import super_resolve
 from portrait3d_core.rendering.decoder import decode

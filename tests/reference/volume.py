@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from portrait3d_core.cameras import Cameras
+from portrait3d_core.cameras.cameras import Cameras
 from portrait3d_core.portrait import Portrait
 from portrait3d_core.rendering.rays import Patch, camera_rays
 from portrait3d_core.rendering.settings import RayNoise, RenderSettings

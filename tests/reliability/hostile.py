@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from portrait3d_core.cameras import frontal_camera, orbit_cameras
+from portrait3d_core.cameras.cameras import frontal_camera, orbit_cameras
 from portrait3d_core.errors import Portrait3DError
 from portrait3d_core.profiles import PROFILES
 from portrait3d_core.runtime.images import read_image, write_png

@@ -12,7 +12,7 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 
-from portrait3d_core.cameras import orbit_cameras
+from portrait3d_core.cameras.cameras import orbit_cameras
 from portrait3d_core.errors import NumericalError
 from portrait3d_core.guidance.critic import Prediction, Prompt
 from portrait3d_core.guidance.optimise import DivergedError

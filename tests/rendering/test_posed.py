@@ -7,7 +7,7 @@ import torch
 from bodies import small_body
 from builders import SMALL, small_portrait
 
-from portrait3d_core.cameras import frontal_camera, turntable
+from portrait3d_core.cameras.cameras import frontal_camera, turntable
 from portrait3d_core.rendering.render import RenderSettings, render
 
 SETTINGS = RenderSettings(resolution=16, coarse_samples=12, fine_samples=8, rays_per_chunk=100)

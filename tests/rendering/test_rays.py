@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from portrait3d_core.cameras import FOCAL_DISTILL, frontal_camera, orbit_cameras
+from portrait3d_core.cameras.cameras import FOCAL_DISTILL, frontal_camera, orbit_cameras
 from portrait3d_core.rendering.rays import camera_rays, crosses_column, paper_distill_rays
 
 

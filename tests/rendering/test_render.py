@@ -6,7 +6,7 @@ import pytest
 import torch
 from builders import small_generator, small_portrait
 
-from portrait3d_core.cameras import Cameras, frontal_camera, orbit_cameras
+from portrait3d_core.cameras.cameras import Cameras, frontal_camera, orbit_cameras
 from portrait3d_core.checkpoints.generator_file import load_generator
 from portrait3d_core.errors import SettingsError
 from portrait3d_core.rendering import march

@@ -7,7 +7,7 @@ import torch
 from bodies import small_body
 from builders import small_portrait
 
-from portrait3d_core.cameras import orbit_cameras
+from portrait3d_core.cameras.cameras import orbit_cameras
 from portrait3d_core.checkpoints.generator_file import load_generator
 from portrait3d_core.errors import Cancelled
 from portrait3d_core.explore import random_portrait

@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from portrait3d_core.cameras import frontal_camera
+from portrait3d_core.cameras.cameras import frontal_camera
 from portrait3d_core.errors import ImageError, SettingsError
 from portrait3d_core.stages.align import Alignment, AlignSettings, align
 from portrait3d_core.stages.landmarks import measure_face

@@ -6,7 +6,7 @@ import pytest
 import torch
 from builders import small_portrait
 
-from portrait3d_core.cameras import orbit_cameras
+from portrait3d_core.cameras.cameras import orbit_cameras
 from portrait3d_core.errors import Cancelled, NumericalError, SettingsError
 from portrait3d_core.guidance.critic import combine_guidance
 from portrait3d_core.guidance.optimise import DivergedError, OptimiserSettings

@@ -7,7 +7,7 @@ import torch
 from builders import small_portrait
 from refining import CAMERAS, QUICK, opaque_portrait
 
-from portrait3d_core.cameras import orbit_cameras
+from portrait3d_core.cameras.cameras import orbit_cameras
 from portrait3d_core.errors import ImageError
 from portrait3d_core.guidance.optimise import DivergedError
 from portrait3d_core.stages.fit_views import fit_views

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from portrait3d_core.cameras import Cameras, frontal_camera, orbit_cameras
+from portrait3d_core.cameras.cameras import Cameras, frontal_camera, orbit_cameras
 from portrait3d_core.errors import ImageError
 from portrait3d_core.stages.align import AlignSettings, align
 from portrait3d_core.stages.landmarks import LAYOUTS, measure_face, read_landmarks

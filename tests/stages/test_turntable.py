@@ -2,7 +2,7 @@ import pytest
 import torch
 from builders import small_portrait
 
-from portrait3d_core.cameras import orbit_cameras
+from portrait3d_core.cameras.cameras import orbit_cameras
 from portrait3d_core.errors import Cancelled, SettingsError
 from portrait3d_core.portrait import Portrait
 from portrait3d_core.rendering.voxels import bake, view

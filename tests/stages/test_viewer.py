@@ -4,14 +4,14 @@ import pytest
 import torch
 from builders import solid_block_portrait
 
-from portrait3d_core.cameras import orbit_cameras
+from portrait3d_core.cameras.cameras import orbit_cameras
+from portrait3d_core.cameras.three_js import METRES, VIEWER_SIDE, camera_from_three
 from portrait3d_core.errors import MeshError, MissingDependencyError
 from portrait3d_core.rendering.render import RenderSettings
 from portrait3d_core.stages import viewer
 from portrait3d_core.stages.mesh import MeshSettings, extract_mesh
 from portrait3d_core.stages.orbit import OrbitSettings, orbit, view_hints
 from portrait3d_core.stages.viewer import viewer_camera, viewer_placement
-from portrait3d_core.three_camera import METRES, VIEWER_SIDE, camera_from_three
 
 CAMERA = orbit_cameras([50.0], 20.0)
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from portrait3d_core.cameras import RADIUS, orbit_cameras
+from portrait3d_core.cameras.cameras import RADIUS, orbit_cameras
 from portrait3d_core.errors import SettingsError
 from portrait3d_core.toy.heads import (
     HAIR_COLOURS,

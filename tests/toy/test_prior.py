@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from portrait3d_core.cameras import orbit_cameras
+from portrait3d_core.cameras.cameras import orbit_cameras
 from portrait3d_core.checkpoints.generator_file import load_generator
 from portrait3d_core.errors import ModelFormatError, SettingsError
 from portrait3d_core.generator.config import GeneratorConfig

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..errors import SettingsError
 from .cameras import Cameras, focal_of, intrinsics_matrix, look_at
-from .errors import SettingsError
 
 VIEWER_FOV_DEG = 35.0
 """Vertical field of view of ComfyUI's viewers; older ones do not write it down."""
