@@ -22,7 +22,7 @@ from portrait3d_core.explore import random_portrait
 from portrait3d_core.generator.config import OFFICIAL_512
 from portrait3d_core.generator.generator import Generator
 from portrait3d_core.guidance.oracle import OracleCritic
-from portrait3d_core.portrait import Portrait
+from portrait3d_core.portrait.portrait import Portrait
 from portrait3d_core.profiles import PROFILES
 from portrait3d_core.stages.align import AlignSettings
 from portrait3d_core.stages.distill import distill

@@ -18,7 +18,7 @@ from portrait3d_core.guidance.oracle import OracleCritic
 from portrait3d_core.guidance.residual import Guide, SeenViews, image_gradient
 from portrait3d_core.guidance.views import draw_views
 from portrait3d_core.pipeline import text_to_portrait
-from portrait3d_core.portrait import Portrait
+from portrait3d_core.portrait.portrait import Portrait
 from portrait3d_core.profiles import PROFILES
 from portrait3d_core.rendering.field import for_reading
 from portrait3d_core.rendering.render import RayNoise, RenderSettings, render

@@ -9,7 +9,7 @@ from comfy_api.latest import io
 
 from portrait3d_core.estimate import estimate_distill
 from portrait3d_core.guidance.losses import LossName
-from portrait3d_core.portrait import Portrait
+from portrait3d_core.portrait.portrait import Portrait
 from portrait3d_core.stages.distill import DistillSettings, distill
 
 from .comfy_critic import SOURCE_PROMPT, ComfyCritic, Conditioning, connected, run_with_critic, target_prompt

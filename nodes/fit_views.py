@@ -9,7 +9,7 @@ from torch import Tensor
 
 from portrait3d_core.cameras.cameras import Cameras
 from portrait3d_core.estimate import estimate_fit
-from portrait3d_core.portrait import Portrait
+from portrait3d_core.portrait.portrait import Portrait
 from portrait3d_core.stages.fit_views import fit_views
 
 from .long_run import long_run, resume_input, run_keeper

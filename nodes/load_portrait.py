@@ -7,7 +7,7 @@ from pathlib import Path
 from comfy_api.latest import io
 
 from portrait3d_core.checkpoints.trigrid_file import load_trigrid_portrait, read_decoder_file
-from portrait3d_core.portrait import Portrait
+from portrait3d_core.portrait.portrait import Portrait
 from portrait3d_core.portrait_file import load_portrait
 
 from .folders import EXTENSION, decoder_path, file_fingerprint, portrait_choices, portrait_path

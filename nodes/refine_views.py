@@ -8,7 +8,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
 from portrait3d_core.estimate import estimate_refine
-from portrait3d_core.portrait import Portrait
+from portrait3d_core.portrait.portrait import Portrait
 from portrait3d_core.stages.refine import refine
 
 from .comfy_critic import ComfyCritic, Conditioning, connected, run_with_critic, target_prompt

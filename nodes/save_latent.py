@@ -7,7 +7,7 @@ from comfy_api.latest import io
 from portrait3d_core.errors import SettingsError
 from portrait3d_core.explore import edit_share
 from portrait3d_core.latent_file import save_latent
-from portrait3d_core.portrait import Portrait
+from portrait3d_core.portrait.portrait import Portrait
 
 from .folders import EXTENSION, LATENT_SUBFOLDER, new_output_file
 from .memory import ManagedGenerator

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from portrait3d_core.portrait import Portrait
+from portrait3d_core.portrait.portrait import Portrait
 from portrait3d_core.portrait_file import save_portrait
 
 from .folders import EXTENSION, new_output_file

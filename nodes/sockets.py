@@ -7,7 +7,7 @@ from comfy_api.latest import io
 CATEGORY = "Portrait3D"
 
 PortraitSocket = io.Custom("PORTRAIT3D")
-"""Carries a :class:`portrait3d_core.portrait.Portrait` of one identity, on the CPU, never modified in place."""
+"""Carries a :class:`portrait3d_core.portrait.portrait.Portrait` of one identity, on the CPU, never modified in place."""
 
 GeneratorSocket = io.Custom("PORTRAIT3D_GENERATOR")
 """Carries a :class:`.memory.ManagedGenerator`."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import folder_paths
 
 from portrait3d_core.errors import OutputError
-from portrait3d_core.portrait import Portrait
+from portrait3d_core.portrait.portrait import Portrait
 from portrait3d_core.runtime.files import atomic_write
 from portrait3d_core.runtime.fingerprint import fingerprint
 from portrait3d_core.stages.turntable import TurntableSettings, turntable_sheet

@@ -10,7 +10,7 @@ from comfy_api.latest import io
 
 from portrait3d_core.cameras.cameras import Cameras, carried
 from portrait3d_core.cameras.three_js import METRES, camera_from_three
-from portrait3d_core.portrait import Portrait
+from portrait3d_core.portrait.portrait import Portrait
 from portrait3d_core.runtime.checks import check_choice
 from portrait3d_core.stages.viewer import viewer_camera, viewer_placement
 

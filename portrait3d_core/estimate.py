@@ -14,9 +14,9 @@ from .generator.config import GeneratorConfig
 from .generator.generator import Generator
 from .generator.superresolution import SuperResolutionConfig
 from .guidance.optimise import OptimiserSettings
-from .portrait import Portrait
+from .portrait.portrait import Portrait
+from .portrait.trigrid import TriGrid, merge_levels, merging_pays
 from .rendering.settings import RenderSettings
-from .rendering.trigrid import TriGrid, merge_levels, merging_pays
 from .stages.distill import DistillSettings
 from .stages.invert import InvertSettings
 from .stages.refine_settings import RefineSettings

@@ -25,7 +25,7 @@ from torch import Tensor
 from .cameras.cameras import Cameras
 from .errors import SettingsError
 from .generator.generator import Generator
-from .portrait import Portrait
+from .portrait.portrait import Portrait
 from .runtime.checks import check_finite
 from .runtime.progress import OnStep, StepInfo, ignore_step
 from .stages.orbit import OrbitSettings, Views, orbit

@@ -1,7 +1,7 @@
 """The whole road, top to bottom: prompt or photo -> latent -> portrait -> distilled -> refined portrait.
 
 Each step is one function of :mod:`portrait3d_core.stages`; this module only puts them in order.
-What comes out is a :class:`~portrait3d_core.portrait.Portrait`; turning it into frames or a mesh is
+What comes out is a :class:`~portrait3d_core.portrait.portrait.Portrait`; turning it into frames or a mesh is
 :func:`~portrait3d_core.stages.orbit.orbit` and :func:`~portrait3d_core.stages.mesh.extract_mesh`.
 """
 
@@ -16,7 +16,7 @@ from .cameras.cameras import Cameras
 from .generator.generator import Generator
 from .guidance.critic import Critic
 from .guidance.sampling import text_to_image
-from .portrait import Portrait
+from .portrait.portrait import Portrait
 from .profiles import Profile
 from .runtime.progress import OnStep, ignore_step
 from .runtime.resume import NO_KEEPER, RunKeeper

@@ -21,10 +21,10 @@ from .body.smpl import LICENCE as BODY_LICENCE
 from .body.warp import Body
 from .errors import ModelFormatError, PortraitFormatError
 from .generator.superresolution import SuperResolution
-from .portrait import Portrait, Provenance, Scene, StageRecord, ToRGB
+from .portrait.decoder import Decoder
+from .portrait.portrait import Portrait, Provenance, Scene, StageRecord, ToRGB
+from .portrait.trigrid import TriGrid
 from .portrait_check import FLOATS, check_portrait
-from .rendering.decoder import Decoder
-from .rendering.trigrid import TriGrid
 from .runtime.files import MAX_HEADER_BYTES, check_format_version, read_json_metadata, read_safetensors, write_safetensors
 
 FORMAT_VERSION = 1

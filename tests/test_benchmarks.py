@@ -25,9 +25,9 @@ from benchmarks.rows import (
     trigrid,
 )
 from benchmarks.subjects import Subject, egg, make_subject
-from portrait3d_core.portrait import Portrait
+from portrait3d_core.portrait.portrait import Portrait
+from portrait3d_core.portrait.trigrid import TriGrid
 from portrait3d_core.rendering.march import Field
-from portrait3d_core.rendering.trigrid import TriGrid
 
 CPU = torch.device("cpu")
 

@@ -15,15 +15,15 @@ from portrait3d_core.guidance.diffusers_critic import DiffusersCritic
 from portrait3d_core.guidance.diffusers_loading import load_parts
 from portrait3d_core.guidance.oracle import OracleCritic
 from portrait3d_core.pipeline import text_to_portrait
-from portrait3d_core.profiles import PROFILES
-from portrait3d_core.rendering import voxels
-from portrait3d_core.rendering.interpolation import (
+from portrait3d_core.portrait.interpolation import (
     gather_cells,
     has_grid_sample_3d,
     has_grid_sample_gradient,
     sample_planes,
     sample_volume,
 )
+from portrait3d_core.profiles import PROFILES
+from portrait3d_core.rendering import voxels
 from portrait3d_core.rendering.render import RenderSettings, render
 from portrait3d_core.stages.align import AlignSettings
 from portrait3d_core.stages.distill import distill

@@ -88,7 +88,7 @@ def short_of_memory(monkeypatch, most_points):
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return grid_sample(planes, grid, **options)
 
-    monkeypatch.setattr("portrait3d_core.rendering.trigrid.F.grid_sample", limited)
+    monkeypatch.setattr("portrait3d_core.portrait.trigrid.F.grid_sample", limited)
     return failures
 
 

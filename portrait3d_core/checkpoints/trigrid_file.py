@@ -21,9 +21,9 @@ from ..errors import ModelFormatError
 from ..generator.config import OFFICIAL_512, GeneratorConfig
 from ..generator.generator import DecoderModule, Generator
 from ..generator.layers import ToRGB
-from ..portrait import Portrait
-from ..portrait import ToRGB as FoldedToRGB
-from ..rendering.trigrid import TriGrid
+from ..portrait.portrait import Portrait
+from ..portrait.portrait import ToRGB as FoldedToRGB
+from ..portrait.trigrid import TriGrid
 from .rendering_options import with_rendering_options
 from .torch_files import read_pickle_file
 

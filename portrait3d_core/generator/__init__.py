@@ -1,1 +1,1 @@
-"""The 3DPortraitGAN-pyramid generator: latent code to :class:`~portrait3d_core.portrait.Portrait`."""
+"""The 3DPortraitGAN-pyramid generator: latent code to :class:`~portrait3d_core.portrait.portrait.Portrait`."""

@@ -6,7 +6,7 @@ the next plane (cyclically) contributes its mean over rows, out[i, j] = mean_k P
 over columns, out[i, j] = mean_k P[j, k].
 
 The axis naming implied here (plane 1 = rows z, columns y; plane 2 = rows x, columns z) is not the renderer's
-(:mod:`portrait3d_core.rendering.trigrid`); it is what the published weights were trained with, so it stays.
+(:mod:`portrait3d_core.portrait.trigrid`); it is what the published weights were trained with, so it stays.
 
 Differs from the paper: the spread averages are never built. They are constant along one axis, so their 2D convolution
 is a 1D convolution with the kernel summed along that axis, apart from the borders. The numbers are the same.

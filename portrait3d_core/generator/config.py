@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..errors import SettingsError
-from ..portrait import Scene
+from ..portrait.portrait import Scene
 from ..runtime.checks import check_finite_fields
 from .blocks import block_resolutions, latent_count
 from .superresolution import MAX_UPSAMPLER_INPUT_PX, SuperResolutionConfig

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from ..body.warp import Body
 from ..cameras.cameras import Cameras, frontal_camera
-from ..portrait import Portrait, Provenance
-from ..portrait import ToRGB as FoldedToRGB
-from ..rendering.decoder import Decoder
-from ..rendering.trigrid import TriGrid
+from ..portrait.decoder import Decoder
+from ..portrait.portrait import Portrait, Provenance
+from ..portrait.portrait import ToRGB as FoldedToRGB
+from ..portrait.trigrid import TriGrid
 from .backbone import Backbone, PyramidSynthesis, SkipSynthesis
 from .config import GeneratorConfig
 from .discriminator import Discriminator
@@ -29,7 +29,7 @@ STORED_NOISE = Noise("const")
 
 
 class DecoderModule(nn.Module):
-    """Trainable weights of :class:`~portrait3d_core.rendering.decoder.Decoder`."""
+    """Trainable weights of :class:`~portrait3d_core.portrait.decoder.Decoder`."""
 
     def __init__(self, features: int, hidden: int, colours: int, lr_multiplier: float) -> None:
         super().__init__()

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ..errors import NumericalError, SettingsError
-from ..portrait import Portrait
-from ..rendering.trigrid import TriGrid
+from ..portrait.portrait import Portrait
+from ..portrait.trigrid import TriGrid
 from ..runtime.checks import check_choice, check_finite_fields
 from ..runtime.run_state import group, load_leaves, load_optimiser_state, optimiser_state, prefixed
 from .adan import Adan

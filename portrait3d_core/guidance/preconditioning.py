@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..portrait import Portrait
-from ..rendering.decoder import decode_sigma
-from ..rendering.trigrid import TriGrid, sample_trigrid
+from ..portrait.decoder import decode_sigma
+from ..portrait.portrait import Portrait
+from ..portrait.trigrid import TriGrid, sample_trigrid
 
 POINTS = 60_000
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..cameras.cameras import FOCAL_DISTILL, Cameras, orbit_cameras
 from ..errors import SettingsError
-from ..portrait import Portrait, Scene
+from ..portrait.portrait import Portrait, Scene
 from ..rendering.render import RayNoise, Rendering, RenderSettings, render
 from ..runtime.checks import check_choice, check_finite_fields
 

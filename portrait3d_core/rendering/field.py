@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from .decoder import Decoder, decode, decode_sigma
-from .trigrid import TriGrid, prepared, sample_trigrid
+from ..portrait.decoder import Decoder, decode, decode_sigma
+from ..portrait.trigrid import TriGrid, prepared, sample_trigrid
 
 if TYPE_CHECKING:
-    from ..portrait import Portrait
+    from ..portrait.portrait import Portrait
 
 POINTS_PER_CHUNK = 65536
 

@@ -22,14 +22,14 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from ..portrait.decoder import Decoder, decode_hidden, hidden_to_colour, hidden_to_sigma
+from ..portrait.trigrid import TriGrid, prepared, sample_trigrid
 from .compositing import EMPTY_LOGIT, expected_depth, interval_weights, sample_weights
-from .decoder import Decoder, decode_hidden, hidden_to_colour, hidden_to_sigma
 from .field import density
 from .normals import surface_normals
 from .rays import crosses_column
 from .sampling import even_quantiles, importance_depths, middle_offsets, stratified_depths
 from .settings import RenderSettings
-from .trigrid import TriGrid, prepared, sample_trigrid
 
 
 @dataclass(frozen=True)

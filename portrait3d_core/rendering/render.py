@@ -19,7 +19,7 @@ from .rays import Patch, camera_rays
 from .settings import DEFAULT_SETTINGS, RayNoise, RenderSettings
 
 if TYPE_CHECKING:
-    from ..portrait import Portrait
+    from ..portrait.portrait import Portrait
 
 __all__ = ["RayNoise", "RenderSettings", "Rendering", "density_grid", "render", "render_super", "sample_field"]
 

@@ -14,7 +14,7 @@ from .rays import Patch
 
 if TYPE_CHECKING:
     from ..cameras.cameras import Cameras
-    from ..portrait import Scene
+    from ..portrait.portrait import Scene
 
 
 _ON_THE_SPHERE = 1e-3

@@ -15,12 +15,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..cameras.cameras import Cameras
+from ..portrait.interpolation import sample_volume
 from .field import for_reading, sample_field
-from .interpolation import sample_volume
 from .rays import camera_rays
 
 if TYPE_CHECKING:
-    from ..portrait import Portrait
+    from ..portrait.portrait import Portrait
 
 COARSE_SAMPLES, FINE_SAMPLES = 40, 48
 """Points per ray that look for the head, and points between the first and the last place where something was found."""

@@ -21,7 +21,7 @@ from ..guidance.optimise import PAPER_ADAN, LevelOptimiser, Look, MovingAverage,
 from ..guidance.residual import Guide, Moment, ResidualSpace, SeenViews, image_gradient
 from ..guidance.schedules import TimeSchedule, draw_time, entropy_ramp, interpolate, is_due, progress_fraction
 from ..guidance.views import ViewDraw, ViewSettings, draw_views
-from ..portrait import Portrait
+from ..portrait.portrait import Portrait
 from ..rendering.render import Rendering
 from ..runtime.checks import check_choice, check_finite_fields
 from ..runtime.out_of_memory import SmallerChunks, explain_out_of_memory

@@ -21,7 +21,7 @@ from torch import Tensor
 from ..cameras.cameras import Cameras, frontal_camera
 from ..errors import ImageError, SettingsError
 from ..generator.generator import Generator
-from ..portrait import Portrait
+from ..portrait.portrait import Portrait
 from ..rendering.render import RenderSettings
 from ..runtime.checks import check_finite_fields
 from ..runtime.out_of_memory import explain_out_of_memory

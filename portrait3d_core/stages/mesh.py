@@ -22,7 +22,7 @@ from torch import Tensor
 from ..body.warp import Warp
 from ..cameras.cameras import orbit_cameras
 from ..errors import MeshError, SettingsError
-from ..portrait import Portrait, Scene
+from ..portrait.portrait import Portrait, Scene
 from ..rendering.field import POINTS_PER_CHUNK, density, for_reading
 from ..rendering.rays import camera_rays
 from ..rendering.render import RenderSettings, render

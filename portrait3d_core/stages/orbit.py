@@ -12,7 +12,7 @@ from ..cameras.cameras import Cameras
 from ..errors import SettingsError
 from ..free_memory import rays_that_fit
 from ..guidance.hints import HintName, Relief, hint_images
-from ..portrait import Portrait
+from ..portrait.portrait import Portrait
 from ..rendering.field import for_reading
 from ..rendering.render import Rendering, RenderSettings, render, render_super
 from ..runtime.out_of_memory import SmallerChunks

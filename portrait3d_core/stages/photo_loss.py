@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..cameras.cameras import Cameras
-from ..portrait import Portrait
+from ..portrait.portrait import Portrait
 from ..rendering.render import Rendering, RenderSettings, render, render_super
 from .finite_adam import FiniteAdam
 from .perceptual import Perceptual

@@ -11,7 +11,7 @@ import torch
 
 from ..body.warp import Body
 from ..errors import Portrait3DError
-from ..portrait import Portrait
+from ..portrait.portrait import Portrait
 from ..runtime.checks import check_finite_fields
 
 STAGE = "pose"

@@ -16,7 +16,7 @@ from ..errors import NumericalError
 from ..guidance.critic import Critic, Prompt, with_hints
 from ..guidance.hints import hint_images
 from ..guidance.sampling import edit_images
-from ..portrait import Portrait
+from ..portrait.portrait import Portrait
 from ..runtime.out_of_memory import explain_out_of_memory
 from ..runtime.progress import OnStep, StepInfo, ignore_step
 from ..runtime.resume import NO_KEEPER, RunKeeper

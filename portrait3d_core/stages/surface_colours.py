@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..cameras.cameras import Cameras, orbit_cameras
-from ..portrait import Portrait, Scene
+from ..portrait.portrait import Portrait, Scene
 from ..rendering.compositing import EMPTY_LOGIT, interval_weights, sample_weights
 from ..rendering.field import POINTS_PER_CHUNK, sample_field
 from ..runtime.out_of_memory import SmallerChunks

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..portrait import Portrait
+from ..portrait.portrait import Portrait
 from ..rendering.settings import RenderSettings
 from ..runtime.progress import OnStep, ignore_step
 from .mesh_file import Mesh

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..cameras.cameras import turntable
 from ..errors import SettingsError
-from ..portrait import Portrait
+from ..portrait.portrait import Portrait
 from ..rendering.voxels import bake, view
 from ..runtime.images import contact_sheet
 from ..runtime.progress import OnStep, StepInfo, ignore_step

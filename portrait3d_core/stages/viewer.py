@@ -13,7 +13,7 @@ import torch
 from ..cameras.cameras import Cameras
 from ..cameras.three_js import METRES, Placement, three_from_camera
 from ..errors import MeshError, MissingDependencyError
-from ..portrait import Portrait
+from ..portrait.portrait import Portrait
 from .mesh import MeshSettings, extract_mesh
 
 _VOXELS = 64

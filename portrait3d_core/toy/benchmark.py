@@ -16,7 +16,7 @@ from ..cameras.cameras import Cameras, orbit_cameras, turntable
 from ..generator.generator import Generator
 from ..guidance.critic import Critic
 from ..guidance.prompts import TOY_VIEW_WORDS
-from ..portrait import Portrait
+from ..portrait.portrait import Portrait
 from ..rendering.render import RenderSettings, render
 from ..stages.distill import DistillSettings, distill
 from ..stages.mesh import MeshSettings, extract_mesh

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import SettingsError
-from ..portrait import Portrait, Scene
+from ..portrait.portrait import Portrait, Scene
 from ..rendering.field import sample_field
 from .heads import HeadAttributes, distance, normals, surface_colour
 

@@ -22,7 +22,7 @@ from ..checkpoints.generator_file import save_generator
 from ..errors import ModelFormatError, SettingsError
 from ..generator.config import GeneratorConfig
 from ..generator.generator import Generator
-from ..portrait import Portrait
+from ..portrait.portrait import Portrait
 from .checkpoint import read_training, save_training
 from .growth import grow, new_generator
 from .heads import BACKGROUND, HeadAttributes, decode_attributes, encode_attributes, sample_attributes, split_of

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..cameras.cameras import Cameras, orbit_cameras
 from ..errors import SettingsError
-from ..portrait import Portrait, ToRGB
+from ..portrait.portrait import Portrait, ToRGB
 from ..rendering.render import RenderSettings, render
 from .heads import BACKGROUND, HeadAttributes, render_head
 

@@ -7,8 +7,8 @@ from builders import small_portrait
 from portrait3d_core.errors import SettingsError
 from portrait3d_core.guidance.optimise import LevelOptimiser, OptimiserSettings
 from portrait3d_core.guidance.preconditioning import feature_mixing, mix_features, points_inside, visible_change
-from portrait3d_core.rendering.decoder import decode
-from portrait3d_core.rendering.trigrid import sample_trigrid
+from portrait3d_core.portrait.decoder import decode
+from portrait3d_core.portrait.trigrid import sample_trigrid
 
 
 def test_visible_change_is_the_derivative_of_colour_and_optical_depth():

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from portrait3d_core.portrait import Portrait
-from portrait3d_core.rendering.decoder import Decoder
-from portrait3d_core.rendering.trigrid import TriGrid
+from portrait3d_core.portrait.decoder import Decoder
+from portrait3d_core.portrait.portrait import Portrait
+from portrait3d_core.portrait.trigrid import TriGrid
 
 PLANE_AXES = ((0, 1, 2), (0, 2, 1), (1, 2, 0))
 """World axes along (columns, rows, slices) of planes 0, 1, 2."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from portrait3d_core.portrait import Portrait
+from portrait3d_core.portrait.portrait import Portrait
 from portrait3d_core.stages.isosurface import marching_cubes
 
 from .field import sigma_grid

@@ -9,11 +9,11 @@ from reference import field, mesh, synthesis, volume
 from portrait3d_core.cameras.cameras import frontal_camera, orbit_cameras
 from portrait3d_core.generator.layers import convolve, fold
 from portrait3d_core.generator.superresolution import super_resolve
-from portrait3d_core.rendering.decoder import decode
+from portrait3d_core.portrait.decoder import decode
+from portrait3d_core.portrait.trigrid import merge_levels, sample_trigrid
 from portrait3d_core.rendering.field import density_grid
 from portrait3d_core.rendering.render import RayNoise, RenderSettings, render
 from portrait3d_core.rendering.sampling import importance_depths, stratified_depths
-from portrait3d_core.rendering.trigrid import merge_levels, sample_trigrid
 from portrait3d_core.stages.mesh import MeshSettings, density_to_logit, extract_mesh, logit_to_density
 
 SETTINGS = RenderSettings(resolution=10, coarse_samples=12, fine_samples=9)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from portrait3d_core.cameras.cameras import Cameras
-from portrait3d_core.portrait import Portrait
+from portrait3d_core.portrait.portrait import Portrait
 from portrait3d_core.rendering.rays import Patch, camera_rays
 from portrait3d_core.rendering.settings import RayNoise, RenderSettings
 

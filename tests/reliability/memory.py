@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from portrait3d_core.errors import TooLittleMemoryError
-from portrait3d_core.portrait import Portrait
+from portrait3d_core.portrait.portrait import Portrait
 from portrait3d_core.runtime.progress import ignore_step
 from portrait3d_core.runtime.resume import NO_KEEPER
 

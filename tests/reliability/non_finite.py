@@ -17,7 +17,7 @@ from portrait3d_core.errors import NumericalError
 from portrait3d_core.guidance.critic import Prediction, Prompt
 from portrait3d_core.guidance.optimise import DivergedError
 from portrait3d_core.guidance.oracle import OracleCritic
-from portrait3d_core.portrait import Portrait
+from portrait3d_core.portrait.portrait import Portrait
 from portrait3d_core.stages.distill import distill
 from portrait3d_core.stages.fit_views import fit_loss, fit_views
 from portrait3d_core.stages.invert import invert

@@ -16,7 +16,7 @@ from portrait3d_core.generator.generator import Generator
 from portrait3d_core.guidance.optimise import OptimiserSettings
 from portrait3d_core.guidance.oracle import OracleCritic
 from portrait3d_core.guidance.views import ViewSettings
-from portrait3d_core.portrait import Portrait
+from portrait3d_core.portrait.portrait import Portrait
 from portrait3d_core.rendering.render import RenderSettings
 from portrait3d_core.runtime.progress import OnStep, StepInfo, ignore_step
 from portrait3d_core.runtime.resume import NO_KEEPER, RunKeeper

@@ -4,15 +4,15 @@ import pytest
 import torch
 from golden import SOURCES, golden_a, golden_generator, golden_sds
 
-from portrait3d_core.portrait import Portrait, ToRGB
+from portrait3d_core.portrait.decoder import Decoder, decode
+from portrait3d_core.portrait.portrait import Portrait, ToRGB
+from portrait3d_core.portrait.trigrid import TriGrid, merge_levels, sample_trigrid
 from portrait3d_core.rendering.compositing import interval_weights
-from portrait3d_core.rendering.decoder import Decoder, decode
 from portrait3d_core.rendering.field import sample_field
 from portrait3d_core.rendering.march import Field, Rays, cropped_density, march, propose
 from portrait3d_core.rendering.rays import camera_rays, paper_distill_rays
 from portrait3d_core.rendering.render import RayNoise, RenderSettings, render, render_super
 from portrait3d_core.rendering.sampling import importance_depths, stratified_depths
-from portrait3d_core.rendering.trigrid import TriGrid, merge_levels, sample_trigrid
 
 SETTINGS = RenderSettings(resolution=12, coarse_samples=12, fine_samples=10)
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from portrait3d_core.portrait.trigrid import PACKED_POINTS, merge_levels, prepared, sample_trigrid
 from portrait3d_core.rendering.field import for_reading
-from portrait3d_core.rendering.trigrid import PACKED_POINTS, merge_levels, prepared, sample_trigrid
 from tests.builders import small_portrait
 
 from .test_trigrid import cube_points, random_grid

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from portrait3d_core.rendering.trigrid import TriGrid, merge_levels, merging_pays, sample_trigrid
+from portrait3d_core.portrait.trigrid import TriGrid, merge_levels, merging_pays, sample_trigrid
 
 
 def random_grid(resolutions=(4, 8, 16), features=2, depth=3, identities=1, dtype=torch.float32):

@@ -12,7 +12,7 @@ from portrait3d_core.guidance.critic import combine_guidance
 from portrait3d_core.guidance.optimise import DivergedError, OptimiserSettings
 from portrait3d_core.guidance.oracle import OracleCritic
 from portrait3d_core.guidance.views import ViewSettings, draw_cameras, draw_views
-from portrait3d_core.portrait import Scene
+from portrait3d_core.portrait.portrait import Scene
 from portrait3d_core.rendering.render import RenderSettings, render
 from portrait3d_core.stages.distill import (
     DEFAULT_DISTILL,

@@ -4,7 +4,7 @@ from builders import small_portrait
 
 from portrait3d_core.cameras.cameras import orbit_cameras
 from portrait3d_core.errors import Cancelled, SettingsError
-from portrait3d_core.portrait import Portrait
+from portrait3d_core.portrait.portrait import Portrait
 from portrait3d_core.rendering.voxels import bake, view
 from portrait3d_core.stages.turntable import TurntableSettings, turntable_sheet
 

@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .body.warp import Body
-from .cameras.cameras import FOCAL_ALIGNED, PIVOT, RADIUS
-from .generator.superresolution import SuperResolution
-from .rendering.decoder import Decoder
-from .rendering.trigrid import TriGrid
-from .runtime.versions import current_versions
+from ..body.warp import Body
+from ..cameras.cameras import FOCAL_ALIGNED, PIVOT, RADIUS
+from ..generator.superresolution import SuperResolution
+from ..runtime.versions import current_versions
+from .decoder import Decoder
+from .trigrid import TriGrid
 
 
 @dataclass(frozen=True)
