@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from portrait3d_core.errors import GuidanceError
-from portrait3d_core.guidance.hints import HintName
+from portrait3d_core.rendering.hints import HintName
 from portrait3d_core.runtime.checks import check_finite
 
 Conditioning = list

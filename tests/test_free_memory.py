@@ -7,9 +7,9 @@ import torch
 from builders import small_portrait, solid_block_portrait
 from torch.nn import functional as F
 
-from portrait3d_core import free_memory
 from portrait3d_core.cameras.cameras import orbit_cameras
-from portrait3d_core.free_memory import GPU_RAYS, free_bytes, rays_that_fit
+from portrait3d_core.rendering import chunks as free_memory
+from portrait3d_core.rendering.chunks import GPU_RAYS, free_bytes, rays_that_fit
 from portrait3d_core.rendering.render import RenderSettings, render
 from portrait3d_core.runtime.out_of_memory import SMALLEST_CHUNK
 from portrait3d_core.stages.mesh import MeshSettings, extract_mesh

@@ -13,15 +13,15 @@ import torch
 from torch import Tensor
 
 from ..errors import SettingsError
-from ..free_memory import rays_that_fit
 from ..guidance.critic import Critic, Prompt
-from ..guidance.hints import HintName, Relief, hint_images
 from ..guidance.losses import LossName, WeightName
 from ..guidance.optimise import PAPER_ADAN, LevelOptimiser, Look, MovingAverage, OptimiserSettings
 from ..guidance.residual import Guide, Moment, ResidualSpace, SeenViews, image_gradient
 from ..guidance.schedules import TimeSchedule, draw_time, entropy_ramp, interpolate, is_due, progress_fraction
 from ..guidance.views import ViewDraw, ViewSettings, draw_views
 from ..portrait.portrait import Portrait
+from ..rendering.chunks import rays_that_fit
+from ..rendering.hints import HintName, Relief, hint_images
 from ..rendering.render import Rendering
 from ..runtime.checks import check_choice, check_finite_fields
 from ..runtime.out_of_memory import SmallerChunks, explain_out_of_memory
@@ -44,7 +44,7 @@ class DistillSettings:
     ``outline_weight``: of the squared difference between the silhouette and the start's; 0 lets the shape go.
     ``ema_every``, ``ema_decay``: moving average of the levels, updated every so many steps; 0 = off.
     ``preview_every``: steps between two preview images; 0 = none.
-    ``hint``: what the critic is shown of the start's shape from the cameras of each step, see guidance/hints.py.
+    ``hint``: what the critic is shown of the start's shape from the cameras of each step, see rendering/hints.py.
     """
 
     steps: int = 2000

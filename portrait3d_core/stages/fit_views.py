@@ -11,11 +11,11 @@ from torch import Tensor
 
 from ..cameras.cameras import Cameras
 from ..errors import ImageError
-from ..free_memory import rays_that_fit
 from ..guidance.optimise import LevelOptimiser, Look
 from ..guidance.picture_loss import gradient_loss, masked_pixel_loss, view_weights
 from ..guidance.schedules import is_due
 from ..portrait.portrait import Portrait
+from ..rendering.chunks import rays_that_fit
 from ..rendering.rays import Patch
 from ..rendering.render import RayNoise, Rendering, RenderSettings, render
 from ..runtime.out_of_memory import SmallerChunks, explain_out_of_memory

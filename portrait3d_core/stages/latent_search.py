@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from ..cameras.cameras import Cameras, orbit_cameras
-from ..free_memory import rays_that_fit
 from ..generator.generator import Generator
 from ..portrait.portrait import Portrait
+from ..rendering.chunks import rays_that_fit
 from ..runtime.out_of_memory import SmallerChunks
 from ..runtime.resume import NO_KEEPER, RunKeeper
 from .expectation import LatentStatistics, to_w_plus

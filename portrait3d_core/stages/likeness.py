@@ -16,8 +16,8 @@ from torch import Tensor
 
 from ..cameras.cameras import Cameras, orbit_cameras
 from ..errors import SettingsError
-from ..free_memory import rays_that_fit
 from ..portrait.portrait import Portrait
+from ..rendering.chunks import rays_that_fit
 from ..rendering.render import RenderSettings, render
 from ..runtime.checks import check_finite_fields
 from ..runtime.out_of_memory import SmallerChunks

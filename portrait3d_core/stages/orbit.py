@@ -10,10 +10,10 @@ from torch import Tensor
 
 from ..cameras.cameras import Cameras
 from ..errors import SettingsError
-from ..free_memory import rays_that_fit
-from ..guidance.hints import HintName, Relief, hint_images
 from ..portrait.portrait import Portrait
+from ..rendering.chunks import rays_that_fit
 from ..rendering.field import for_reading
+from ..rendering.hints import HintName, Relief, hint_images
 from ..rendering.render import Rendering, RenderSettings, render, render_super
 from ..runtime.out_of_memory import SmallerChunks
 from ..runtime.progress import OnStep, StepInfo, ignore_step

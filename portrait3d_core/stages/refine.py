@@ -14,9 +14,9 @@ from torch import Tensor
 from ..cameras.cameras import Cameras, refinement_views
 from ..errors import NumericalError
 from ..guidance.critic import Critic, Prompt, with_hints
-from ..guidance.hints import hint_images
 from ..guidance.sampling import edit_images
 from ..portrait.portrait import Portrait
+from ..rendering.hints import hint_images
 from ..runtime.out_of_memory import explain_out_of_memory
 from ..runtime.progress import OnStep, StepInfo, ignore_step
 from ..runtime.resume import NO_KEEPER, RunKeeper

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from ..errors import SettingsError
-from ..guidance.hints import HintName
 from ..guidance.optimise import OptimiserSettings
 from ..guidance.picture_loss import PixelLoss
+from ..rendering.hints import HintName
 from ..runtime.checks import check_choice, check_finite_fields
 
 
@@ -28,7 +28,7 @@ class RefineSettings:
     ``back_weight``: weight of the view from straight behind; the front has 1 and views between fade (paper: 1).
     ``background``: composite the portrait's background while fitting (paper: no).
     ``preview_every``: steps between two preview images; 0 = none.
-    ``hint``: what the critic is shown of the shape of the views it edits, see guidance/hints.py.
+    ``hint``: what the critic is shown of the shape of the views it edits, see rendering/hints.py.
     """
 
     resolution: int = 512

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from .rendering.settings import RenderSettings
-from .runtime.out_of_memory import SMALLEST_CHUNK
+from ..runtime.out_of_memory import SMALLEST_CHUNK
+from .settings import RenderSettings
 
 SHARE = 1 / 8
 """Of the free memory that one chunk of rays may take."""

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..cameras.cameras import Cameras
-from ..rendering.render import Rendering
+from .render import Rendering
 
 HintName = Literal["none", "depth", "normal", "mask", "edges"]
 
