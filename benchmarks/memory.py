@@ -17,11 +17,11 @@ import torch
 
 from portrait3d_core.cameras.cameras import refinement_views
 from portrait3d_core.checkpoints.generator_file import load_generator
+from portrait3d_core.diffusion.oracle import OracleCritic
 from portrait3d_core.estimate import Estimate, estimate_distill, estimate_fit, estimate_invert
 from portrait3d_core.explore import random_portrait
 from portrait3d_core.generator.config import OFFICIAL_512
 from portrait3d_core.generator.generator import Generator
-from portrait3d_core.guidance.oracle import OracleCritic
 from portrait3d_core.portrait.portrait import Portrait
 from portrait3d_core.profiles import PROFILES
 from portrait3d_core.stages.align import AlignSettings

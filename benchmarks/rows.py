@@ -9,12 +9,12 @@ from functools import partial
 import torch
 
 from portrait3d_core.cameras.cameras import frontal_camera, refinement_views, turntable
+from portrait3d_core.diffusion.diffusers_model import load_critic
+from portrait3d_core.diffusion.model import Critic
+from portrait3d_core.diffusion.oracle import OracleCritic
 from portrait3d_core.generator.layers import Noise
 from portrait3d_core.generator.superresolution import super_resolve
-from portrait3d_core.guidance.critic import Critic
-from portrait3d_core.guidance.diffusers_critic import load_critic
 from portrait3d_core.guidance.optimise import LevelOptimiser
-from portrait3d_core.guidance.oracle import OracleCritic
 from portrait3d_core.guidance.residual import Guide, SeenViews, image_gradient
 from portrait3d_core.guidance.views import draw_views
 from portrait3d_core.pipeline import text_to_portrait

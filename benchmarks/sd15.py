@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from portrait3d_core.guidance.diffusers_critic import DiffusersCritic
-from portrait3d_core.guidance.diffusers_loading import load_parts
+from portrait3d_core.diffusion.diffusers_loading import load_parts
+from portrait3d_core.diffusion.diffusers_model import DiffusersCritic
 from portrait3d_core.toy.bundle_files import diffusion_path
 
 UNET = {"sample_size": 64, "cross_attention_dim": 768}

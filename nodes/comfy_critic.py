@@ -19,9 +19,9 @@ from comfy.model_sampling import CONST
 from comfy.samplers import CFGGuider, Sampler, sampling_function
 from torch import Tensor, nn
 
+from portrait3d_core.diffusion.model import Prediction
+from portrait3d_core.diffusion.view_prompts import DEFAULT_VIEW_WORDS, ViewWords, hard_view_weights
 from portrait3d_core.errors import GuidanceError
-from portrait3d_core.guidance.critic import Prediction
-from portrait3d_core.guidance.prompts import DEFAULT_VIEW_WORDS, ViewWords, hard_view_weights
 from portrait3d_core.guidance.schedules import flow_signal_noise, table_index
 from portrait3d_core.runtime.resize import resize_images
 
@@ -91,7 +91,7 @@ class PromptGuider(CFGGuider):
 
 
 class ComfyCritic:
-    """The :class:`~portrait3d_core.guidance.critic.Critic` of one running session."""
+    """The :class:`~portrait3d_core.diffusion.model.Critic` of one running session."""
 
     def __init__(
         self, guider: PromptGuider, vae: Any, sampler_args: Mapping[str, Any], control: ViewControl | None = None

@@ -6,8 +6,8 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from portrait3d_core.diffusion.view_prompts import DEFAULT_VIEW_WORDS, ViewWords
 from portrait3d_core.errors import SettingsError
-from portrait3d_core.guidance.prompts import DEFAULT_VIEW_WORDS, ViewWords
 
 from .schema import schema
 from .sockets import CATEGORY

@@ -22,8 +22,8 @@ from .profiles import PROFILES, Profile
 from .runtime.progress import StepInfo
 
 if TYPE_CHECKING:
+    from .diffusion.model import Critic
     from .generator.generator import Generator
-    from .guidance.critic import Critic
     from .pipeline import Outcome
     from .runtime.resume import RunKeeper
 
@@ -233,7 +233,7 @@ def _load_generator(args: argparse.Namespace, device: torch.device) -> Generator
 
 
 def _load_critic(args: argparse.Namespace, device: torch.device) -> Critic:
-    from .guidance.diffusers_critic import load_critic
+    from .diffusion.diffusers_model import load_critic
     from .toy.bundle_files import diffusion_path
 
     path = diffusion_path() if args.diffusion is None else args.diffusion

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from .cameras.cameras import Cameras
+from .diffusion.model import Critic
+from .diffusion.sampling import text_to_image
 from .generator.generator import Generator
-from .guidance.critic import Critic
-from .guidance.sampling import text_to_image
 from .portrait.portrait import Portrait
 from .profiles import Profile
 from .runtime.progress import OnStep, ignore_step

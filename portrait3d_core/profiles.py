@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from .guidance.prompts import DEFAULT_VIEW_WORDS, PAPER_VIEW_WORDS, TOY_VIEW_WORDS, ViewWords
+from .diffusion.view_prompts import DEFAULT_VIEW_WORDS, PAPER_VIEW_WORDS, TOY_VIEW_WORDS, ViewWords
 from .rendering.render import RenderSettings
 from .stages.align import AlignSettings
 from .stages.distill import DEFAULT_DISTILL, FAST_DISTILL, PAPER_DISTILL, TOY_PROMPT_DISTILL, DistillSettings

@@ -10,10 +10,10 @@ from pretend_device import There, pretend_device
 from torch.nn import functional as F
 
 from portrait3d_core.cameras.cameras import frontal_camera, orbit_cameras, refinement_views
+from portrait3d_core.diffusion.diffusers_loading import load_parts
+from portrait3d_core.diffusion.diffusers_model import DiffusersCritic
+from portrait3d_core.diffusion.oracle import OracleCritic
 from portrait3d_core.explore import random_portrait
-from portrait3d_core.guidance.diffusers_critic import DiffusersCritic
-from portrait3d_core.guidance.diffusers_loading import load_parts
-from portrait3d_core.guidance.oracle import OracleCritic
 from portrait3d_core.pipeline import text_to_portrait
 from portrait3d_core.portrait.interpolation import (
     gather_cells,

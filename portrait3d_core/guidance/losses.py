@@ -17,9 +17,9 @@ from typing import Literal
 
 from torch import Tensor
 
+from ..diffusion.model import Prediction
+from ..diffusion.sampling import Predict, SignalNoise, ddim
 from ..errors import SettingsError
-from .critic import Prediction
-from .sampling import Predict, SignalNoise, ddim
 from .schedules import noise_from_x0
 
 LossName = Literal["sds", "csd", "nfsd", "reference_delta", "multi_step_x0"]

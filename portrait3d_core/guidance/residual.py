@@ -16,11 +16,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ..diffusion.model import Critic, Prompt, with_hints
+from ..diffusion.sampling import predict_under
 from ..runtime.out_of_memory import SavedElsewhere
 from ..runtime.resize import resize_images
-from .critic import Critic, Prompt, with_hints
 from .losses import LOSS_FORMS, Evidence, LossName, Reference, WeightName, residual_weight
-from .sampling import predict_under
 
 ResidualSpace = Literal["latent", "image"]
 

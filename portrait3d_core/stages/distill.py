@@ -12,8 +12,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from ..diffusion.model import Critic, Prompt
 from ..errors import SettingsError
-from ..guidance.critic import Critic, Prompt
 from ..guidance.losses import LossName, WeightName
 from ..guidance.optimise import PAPER_ADAN, LevelOptimiser, Look, MovingAverage, OptimiserSettings
 from ..guidance.residual import Guide, Moment, ResidualSpace, SeenViews, image_gradient

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from ..cameras.cameras import Cameras, refinement_views
+from ..diffusion.model import Critic, Prompt, with_hints
+from ..diffusion.sampling import edit_images
 from ..errors import NumericalError
-from ..guidance.critic import Critic, Prompt, with_hints
-from ..guidance.sampling import edit_images
 from ..portrait.portrait import Portrait
 from ..rendering.hints import hint_images
 from ..runtime.out_of_memory import explain_out_of_memory

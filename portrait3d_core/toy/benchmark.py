@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from ..cameras.cameras import Cameras, orbit_cameras, turntable
+from ..diffusion.model import Critic
+from ..diffusion.view_prompts import TOY_VIEW_WORDS
 from ..generator.generator import Generator
-from ..guidance.critic import Critic
-from ..guidance.prompts import TOY_VIEW_WORDS
 from ..portrait.portrait import Portrait
 from ..rendering.render import RenderSettings, render
 from ..stages.distill import DistillSettings, distill

@@ -94,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _evaluate(case: Case, bundle: Path, strips: Path | None) -> Scores:
     """Run one case in this process."""
     from ..checkpoints.generator_file import load_generator
-    from ..guidance.diffusers_critic import load_critic
+    from ..diffusion.diffusers_model import load_critic
     from ..stages.distill import TOY_EDIT_DISTILL
 
     generator, critic = load_generator(generator_path(bundle)), load_critic(diffusion_path(bundle))

@@ -18,8 +18,8 @@ from contextlib import redirect_stderr
 from pathlib import Path
 from unittest.mock import patch
 
+from portrait3d_core.diffusion.diffusers_loading import load_parts
 from portrait3d_core.errors import GuidanceError
-from portrait3d_core.guidance.diffusers_loading import load_parts
 from portrait3d_core.toy.bundle_files import BUNDLE, DIFFUSION
 
 from .hostile import Case, flipped

@@ -7,11 +7,11 @@ import socket
 import pytest
 import torch
 
+from portrait3d_core.diffusion.diffusers_loading import read_schedule
+from portrait3d_core.diffusion.diffusers_model import load_critic
+from portrait3d_core.diffusion.sampling import edit_images, text_to_image
+from portrait3d_core.diffusion.view_prompts import TOY_VIEW_WORDS, ViewWords
 from portrait3d_core.errors import GuidanceError, MissingDependencyError
-from portrait3d_core.guidance.diffusers_critic import load_critic
-from portrait3d_core.guidance.diffusers_loading import read_schedule
-from portrait3d_core.guidance.prompts import TOY_VIEW_WORDS, ViewWords
-from portrait3d_core.guidance.sampling import edit_images, text_to_image
 
 pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
@@ -283,7 +283,7 @@ def test_inpainting_unet_is_refused(tmp_path):
 
 
 def test_sdxl_like_unet_and_foreign_text_encoder_are_refused(folder, tmp_path):
-    from portrait3d_core.guidance.diffusers_loading import check_parts, load_parts
+    from portrait3d_core.diffusion.diffusers_loading import check_parts, load_parts
 
     parts = load_parts(folder)
     parts.text_encoder.config.hidden_size = 32

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from portrait3d_core.cameras.cameras import orbit_cameras
+from portrait3d_core.diffusion.model import with_hints
+from portrait3d_core.diffusion.oracle import OracleCritic
 from portrait3d_core.errors import GuidanceError, SettingsError
-from portrait3d_core.guidance.critic import with_hints
-from portrait3d_core.guidance.oracle import OracleCritic
 from portrait3d_core.rendering.hints import FARTHEST, HINTS, Relief, hint_images
 from portrait3d_core.stages.distill import DistillSettings
 from portrait3d_core.stages.refine_settings import RefineSettings

@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from portrait3d_core.errors import GuidanceError, SettingsError
-from portrait3d_core.guidance.prompts import (
+from portrait3d_core.diffusion.view_prompts import (
     DEFAULT_VIEW_WORDS,
     PAPER_VIEW_WORDS,
     ViewWords,
@@ -12,6 +11,7 @@ from portrait3d_core.guidance.prompts import (
     hard_view_weights,
     linear_view_weights,
 )
+from portrait3d_core.errors import GuidanceError, SettingsError
 from portrait3d_core.guidance.schedules import (
     draw_time,
     flow_signal_noise,

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from portrait3d_core.cameras.cameras import orbit_cameras
+from portrait3d_core.diffusion.model import Prediction, Prompt
+from portrait3d_core.diffusion.oracle import OracleCritic
 from portrait3d_core.errors import NumericalError
-from portrait3d_core.guidance.critic import Prediction, Prompt
 from portrait3d_core.guidance.optimise import DivergedError
-from portrait3d_core.guidance.oracle import OracleCritic
 from portrait3d_core.portrait.portrait import Portrait
 from portrait3d_core.stages.distill import distill
 from portrait3d_core.stages.fit_views import fit_loss, fit_views

@@ -7,10 +7,10 @@ import torch
 from builders import small_portrait
 
 from portrait3d_core.cameras.cameras import orbit_cameras
+from portrait3d_core.diffusion.model import combine_guidance
+from portrait3d_core.diffusion.oracle import OracleCritic
 from portrait3d_core.errors import Cancelled, NumericalError, SettingsError
-from portrait3d_core.guidance.critic import combine_guidance
 from portrait3d_core.guidance.optimise import DivergedError, OptimiserSettings
-from portrait3d_core.guidance.oracle import OracleCritic
 from portrait3d_core.guidance.views import ViewSettings, draw_cameras, draw_views
 from portrait3d_core.portrait.portrait import Scene
 from portrait3d_core.rendering.render import RenderSettings, render

@@ -6,8 +6,8 @@ import pytest
 import torch
 from builders import small_portrait
 
+from portrait3d_core.diffusion.oracle import OracleCritic
 from portrait3d_core.errors import GuidanceError
-from portrait3d_core.guidance.oracle import OracleCritic
 from portrait3d_core.guidance.views import ViewSettings, draw_views
 from portrait3d_core.rendering.hints import HINTS, Relief, hint_images
 from portrait3d_core.stages import distill as stage

@@ -7,8 +7,8 @@ import torch
 from builders import small_portrait
 from refining import CAMERAS, QUICK, opaque_portrait
 
+from portrait3d_core.diffusion.oracle import OracleCritic
 from portrait3d_core.errors import Cancelled
-from portrait3d_core.guidance.oracle import OracleCritic
 from portrait3d_core.stages.refine import edit_views, refine, render_views
 
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from portrait3d_core.toy.networks.autoencoder import ToyAutoencoder
-from portrait3d_core.toy.networks.unet import ToyUNet
+from portrait3d_core.diffusion.networks.autoencoder import ToyAutoencoder
+from portrait3d_core.diffusion.networks.unet import ToyUNet
 
 diffusers = pytest.importorskip("diffusers", reason="diffusers is the reference")
 

@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .critic import Prediction, combine_guidance
-from .prompts import DEFAULT_VIEW_WORDS, ViewWords
-from .schedules import flow_signal_noise, vp_signal_noise
+from ..guidance.schedules import flow_signal_noise, vp_signal_noise
+from .model import Prediction, combine_guidance
+from .view_prompts import DEFAULT_VIEW_WORDS, ViewWords
 
 
 class OracleCritic:

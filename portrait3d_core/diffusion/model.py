@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from ..errors import GuidanceError
-from .prompts import DEFAULT_VIEW_WORDS, ViewWords
+from .view_prompts import DEFAULT_VIEW_WORDS, ViewWords
 
 Prompt = Any
 """Made by :meth:`Critic.prompt`; only the critic that made it looks inside."""
