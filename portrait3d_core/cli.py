@@ -151,7 +151,7 @@ def _from_photo(args: argparse.Namespace) -> None:
 
 
 def _convert(args: argparse.Namespace) -> None:
-    from .checkpoints.convert import BODY_LICENCE, LICENCE, convert
+    from .checkpoints.published.convert import BODY_LICENCE, LICENCE, convert
 
     for source in args.files:
         print(f"{source} -> {convert(source, keep_body=args.keep_body, half=args.half)}")
@@ -267,7 +267,7 @@ def _toy_prompt(prompt: str) -> str:
 def _write_results(outcome: Outcome, profile: Profile, args: argparse.Namespace, bars: ProgressBars) -> None:
     """Portrait, orbit video, mesh and contact sheet; prints where they are."""
     from .cameras.cameras import turntable
-    from .portrait_file import save_portrait
+    from .checkpoints.portrait_file import save_portrait
     from .runtime.images import contact_sheet, write_png, write_video
     from .stages.mesh import extract_mesh, save_mesh
     from .stages.orbit import orbit

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from portrait3d_core.checkpoints.portrait_file import load_portrait
 from portrait3d_core.cli import main
-from portrait3d_core.portrait_file import load_portrait
 from portrait3d_core.runtime.files import write_safetensors
 from portrait3d_core.runtime.images import read_image, write_png
 

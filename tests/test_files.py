@@ -9,9 +9,9 @@ import torch
 from builders import small_generator, small_portrait
 
 from portrait3d_core.checkpoints.generator_file import load_generator, save_generator
+from portrait3d_core.checkpoints.latent_file import load_latent, save_latent
+from portrait3d_core.checkpoints.portrait_file import load_portrait, save_portrait
 from portrait3d_core.errors import ModelFormatError, OutputError
-from portrait3d_core.latent_file import load_latent, save_latent
-from portrait3d_core.portrait_file import load_portrait, save_portrait
 from portrait3d_core.runtime import files
 from portrait3d_core.runtime.files import atomic_write, read_json_metadata, read_safetensors, write_safetensors
 from portrait3d_core.runtime.run_state import RunStore, SavedRun

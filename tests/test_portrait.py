@@ -7,9 +7,9 @@ import pytest
 import torch
 from builders import SMALL, small_portrait
 
+from portrait3d_core.checkpoints.portrait_file import METADATA_KEY, load_portrait, save_portrait
 from portrait3d_core.errors import OutputError, PortraitFormatError
 from portrait3d_core.portrait.portrait import Portrait
-from portrait3d_core.portrait_file import METADATA_KEY, load_portrait, save_portrait
 from portrait3d_core.runtime.files import read_safetensors, write_safetensors
 
 

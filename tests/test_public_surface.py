@@ -9,9 +9,9 @@ from bodies import small_body
 from builders import small_generator, small_portrait
 
 from portrait3d_core.cameras.cameras import orbit_cameras
+from portrait3d_core.checkpoints.latent_file import save_latent
+from portrait3d_core.checkpoints.portrait_file import load_portrait, save_portrait
 from portrait3d_core.cli import _parser
-from portrait3d_core.latent_file import save_latent
-from portrait3d_core.portrait_file import load_portrait, save_portrait
 from portrait3d_core.rendering.render import RenderSettings, render
 from portrait3d_core.runtime.files import read_safetensors
 from portrait3d_core.runtime.images import read_image

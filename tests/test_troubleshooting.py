@@ -15,12 +15,12 @@ import portrait3d_core
 from portrait3d_core import errors
 from portrait3d_core.cameras.cameras import frontal_camera
 from portrait3d_core.checkpoints.generator_file import load_generator
-from portrait3d_core.checkpoints.torch_files import read_pickle_file
+from portrait3d_core.checkpoints.latent_file import load_latent, save_latent
+from portrait3d_core.checkpoints.portrait_file import METADATA_KEY, load_portrait, save_portrait
+from portrait3d_core.checkpoints.published.torch_files import read_pickle_file
 from portrait3d_core.diffusion.diffusers_loading import load_parts
 from portrait3d_core.explore import interpolate_portraits, random_latent
 from portrait3d_core.guidance.optimise import DivergedError
-from portrait3d_core.latent_file import load_latent, save_latent
-from portrait3d_core.portrait_file import METADATA_KEY, load_portrait, save_portrait
 from portrait3d_core.rendering.settings import RenderSettings
 from portrait3d_core.runtime.checks import check_choice
 from portrait3d_core.runtime.files import write_safetensors

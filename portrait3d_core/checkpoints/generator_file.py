@@ -22,7 +22,7 @@ from ..generator.config import GeneratorConfig
 from ..generator.discriminator import Discriminator, discriminator_from_state
 from ..generator.generator import Generator
 from ..runtime.files import read_json_metadata, read_safetensors, write_safetensors
-from .generator_layout import EXPECTED, check_layout, discriminator_weights, generator_weights, infer_config
+from .published.generator_layout import EXPECTED, check_layout, discriminator_weights, generator_weights, infer_config
 
 FORMAT = "portrait3d-generator"
 VERSION = 1
@@ -40,7 +40,7 @@ def load_generator(path: str | Path, user_folder: str | Path | None = None, *, k
     """
     path = weights = Path(path)
     if path.suffix.lower() == PICKLE_EXTENSION:
-        from .convert import converted  # which builds on this module
+        from .published.convert import converted  # which builds on this module
 
         weights = converted(path, user_folder, keep_body=keep_body)
     state, metadata = read_safetensors(weights)

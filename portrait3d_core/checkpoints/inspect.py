@@ -10,13 +10,13 @@ from torch import Tensor
 
 from ..errors import ModelFormatError
 from ..generator.generator import Generator
-from ..portrait_file import METADATA_KEY
 from ..runtime.files import read_json_metadata, read_safetensors_header, sha256
-from .convert import GENERATORS, read_snapshot
 from .generator_file import config_in, generator_from_state
-from .generator_layout import body_arrays
-from .torch_files import NETWORKS, read_pickle_file
-from .trigrid_file import read_decoder_file, read_trigrid_file
+from .portrait_file import METADATA_KEY
+from .published.convert import GENERATORS, read_snapshot
+from .published.generator_layout import body_arrays
+from .published.torch_files import NETWORKS, read_pickle_file
+from .published.trigrid_file import read_decoder_file, read_trigrid_file
 
 NOTES = ("source_name", "source_sha256", "licence")
 """Entries of a generator file's metadata worth showing."""

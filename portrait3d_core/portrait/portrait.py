@@ -1,7 +1,7 @@
 """The portrait: the one self-contained value that every stage takes and returns.
 
 A portrait renders without the generator that made it. Its file format is one ``.safetensors``
-whose metadata carries a versioned JSON header (:mod:`portrait3d_core.portrait_file`).
+whose metadata carries a versioned JSON header (:mod:`portrait3d_core.checkpoints.portrait_file`).
 """
 
 from __future__ import annotations

@@ -10,11 +10,11 @@ from builders import SMALL, SMALL_SINGLE, make_read_only, small_generator
 from golden import FULL, needs_full
 from safetensors.torch import load_file
 
-from portrait3d_core.checkpoints import convert as module
-from portrait3d_core.checkpoints.convert import convert, converted
 from portrait3d_core.checkpoints.generator_file import load_generator
-from portrait3d_core.checkpoints.generator_layout import DISCRIMINATOR_PREFIX
-from portrait3d_core.checkpoints.rendering_options import with_rendering_options
+from portrait3d_core.checkpoints.published import convert as module
+from portrait3d_core.checkpoints.published.convert import convert, converted
+from portrait3d_core.checkpoints.published.generator_layout import DISCRIMINATOR_PREFIX
+from portrait3d_core.checkpoints.published.rendering_options import with_rendering_options
 from portrait3d_core.errors import ModelFormatError, OutputError
 from portrait3d_core.generator.config import OFFICIAL_512, OFFICIAL_512_SINGLE
 from portrait3d_core.runtime import files

@@ -6,12 +6,12 @@ import pytest
 import torch
 from builders import SMALL, SMALL_SINGLE, small_generator, small_portrait
 
-from portrait3d_core.checkpoints.convert import convert
 from portrait3d_core.checkpoints.generator_file import save_generator
 from portrait3d_core.checkpoints.inspect import describe
+from portrait3d_core.checkpoints.portrait_file import save_portrait
+from portrait3d_core.checkpoints.published.convert import convert
 from portrait3d_core.cli import main
 from portrait3d_core.errors import ModelFormatError
-from portrait3d_core.portrait_file import save_portrait
 from portrait3d_core.runtime.files import sha256
 
 from .official_pickle import write_official_pickle

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from portrait3d_core.checkpoints.pickles import Inert, Reference
-from portrait3d_core.checkpoints.torch_files import module_state, read_pickle_file
+from portrait3d_core.checkpoints.published.pickles import Inert, Reference
+from portrait3d_core.checkpoints.published.torch_files import module_state, read_pickle_file
 from portrait3d_core.errors import ModelFormatError
 
 PLAIN = {

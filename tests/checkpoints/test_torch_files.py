@@ -13,8 +13,8 @@ from golden import FULL, needs_full
 from safetensors.torch import load_file
 from torch import nn
 
-from portrait3d_core.checkpoints.pickles import Inert
-from portrait3d_core.checkpoints.torch_files import module_state, network_snapshot, read_pickle_file
+from portrait3d_core.checkpoints.published.pickles import Inert
+from portrait3d_core.checkpoints.published.torch_files import module_state, network_snapshot, read_pickle_file
 from portrait3d_core.errors import ModelFormatError
 
 from .official_pickle import constructor_arguments, write_official_pickle

@@ -7,8 +7,8 @@ import zlib
 
 import pytest
 
-from portrait3d_core.checkpoints.byte_source import Account, ByteSource
-from portrait3d_core.checkpoints.zip_records import enter, records
+from portrait3d_core.checkpoints.published.byte_source import Account, ByteSource
+from portrait3d_core.checkpoints.published.zip_records import enter, records
 from portrait3d_core.errors import ModelFormatError
 
 CONTENT = {"a/data.pkl": b"N.", "a/data/0": b"\x01\x02\x03\x04", "a/größe": b""}

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from portrait3d_core.checkpoints.byte_source import ALLOWANCE
+from portrait3d_core.checkpoints.published.byte_source import ALLOWANCE
 from portrait3d_core.errors import Portrait3DError
 
 from .hostile import Case

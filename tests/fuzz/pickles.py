@@ -10,8 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from portrait3d_core.checkpoints.pickles import Inert
-from portrait3d_core.checkpoints.torch_files import module_state, network_snapshot, read_pickle_file
+from portrait3d_core.checkpoints.published.pickles import Inert
+from portrait3d_core.checkpoints.published.torch_files import module_state, network_snapshot, read_pickle_file
 from portrait3d_core.errors import ModelFormatError
 
 from .hostile import Case, hostile_files

@@ -22,11 +22,11 @@ import torch
 
 from portrait3d_core.cameras.cameras import frontal_camera
 from portrait3d_core.checkpoints.generator_file import load_generator, save_generator
+from portrait3d_core.checkpoints.latent_file import load_latent, save_latent
+from portrait3d_core.checkpoints.portrait_file import load_portrait, save_portrait
 from portrait3d_core.errors import Portrait3DError
 from portrait3d_core.generator.generator import Generator
-from portrait3d_core.latent_file import load_latent, save_latent
 from portrait3d_core.portrait.portrait import Portrait
-from portrait3d_core.portrait_file import load_portrait, save_portrait
 from portrait3d_core.rendering.render import RenderSettings, render_super
 from portrait3d_core.runtime.run_state import RunStore, SavedRun
 

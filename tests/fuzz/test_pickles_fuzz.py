@@ -2,7 +2,7 @@
 
 import pytest
 
-from portrait3d_core.checkpoints.torch_files import read_pickle_file
+from portrait3d_core.checkpoints.published.torch_files import read_pickle_file
 from portrait3d_core.errors import ModelFormatError
 
 from . import hostile

@@ -7,7 +7,7 @@ import torch
 from golden import DATA, FULL, SOURCES, Golden, golden_a, golden_generator, needs_full
 
 from portrait3d_core.checkpoints.generator_file import generator_from_state
-from portrait3d_core.checkpoints.generator_layout import infer_config
+from portrait3d_core.checkpoints.published.generator_layout import infer_config
 from portrait3d_core.generator.config import OFFICIAL_512, OFFICIAL_512_SINGLE
 from portrait3d_core.generator.generator import Generator
 from portrait3d_core.generator.superresolution import SuperResolutionConfig, super_resolve

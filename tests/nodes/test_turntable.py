@@ -85,7 +85,7 @@ def test_a_temp_folder_that_cannot_be_written_costs_only_the_preview(module, fol
 
 
 def test_render_orbit_and_load_portrait_show_it(pack, module, folders, portrait):
-    save = pack.module("portrait3d_core.portrait_file").save_portrait
+    save = pack.module("portrait3d_core.checkpoints.portrait_file").save_portrait
     save(portrait, folders / "output" / "portrait3d" / "me.safetensors")
     with torch.inference_mode():
         loaded = pack.node("Portrait3DLoadPortrait").execute(portrait_file="me.safetensors [output]")

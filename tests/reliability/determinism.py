@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from portrait3d_core.portrait_file import load_portrait, save_portrait
+from portrait3d_core.checkpoints.portrait_file import load_portrait, save_portrait
 from portrait3d_core.runtime.files import sha256
 from portrait3d_core.runtime.progress import ignore_step
 from portrait3d_core.runtime.resume import NO_KEEPER

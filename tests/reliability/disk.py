@@ -7,8 +7,8 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from portrait3d_core.checkpoints.portrait_file import save_portrait
 from portrait3d_core.errors import OutputError
-from portrait3d_core.portrait_file import save_portrait
 from portrait3d_core.runtime.fingerprint import fingerprint
 from portrait3d_core.runtime.progress import ignore_step
 from portrait3d_core.runtime.resume import NO_KEEPER

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import torch
 
+from portrait3d_core.checkpoints.portrait_file import load_portrait, save_portrait
 from portrait3d_core.errors import Portrait3DError
-from portrait3d_core.portrait_file import load_portrait, save_portrait
 from portrait3d_core.runtime.run_state import RunStore, SavedRun
 
 from .processes import CAN_FORK, forked

@@ -11,7 +11,7 @@ from typing import BinaryIO
 import torch
 from torch import Tensor
 
-from ..errors import ModelFormatError
+from ...errors import ModelFormatError
 
 ALLOWANCE = 48 * 2**20
 """Bytes that may be booked beyond twice the file's size. Small objects are booked at more than they take."""

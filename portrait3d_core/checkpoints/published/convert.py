@@ -16,11 +16,11 @@ from typing import Any
 
 from torch import Tensor
 
-from ..body.smpl import LICENCE as BODY_LICENCE
-from ..errors import ModelFormatError, OutputError
-from ..generator.generator import Generator
-from ..runtime.files import read_safetensors_header, sha256
-from .generator_file import generator_from_state, save_generator
+from ...body.smpl import LICENCE as BODY_LICENCE
+from ...errors import ModelFormatError, OutputError
+from ...generator.generator import Generator
+from ...runtime.files import read_safetensors_header, sha256
+from ..generator_file import generator_from_state, save_generator
 from .generator_layout import DISCRIMINATOR_PREFIX, body_arrays, infer_config
 from .rendering_options import with_rendering_options
 from .torch_files import network_snapshot

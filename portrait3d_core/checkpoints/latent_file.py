@@ -16,9 +16,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .errors import PortraitFormatError
-from .generator.generator import Generator
-from .runtime.files import check_format_version, read_json_metadata, read_safetensors, write_safetensors
+from ..errors import PortraitFormatError
+from ..generator.generator import Generator
+from ..runtime.files import check_format_version, read_json_metadata, read_safetensors, write_safetensors
 
 FORMAT_VERSION = 1
 METADATA_KEY = "portrait3d_latent"

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..errors import ModelFormatError
+from ...errors import ModelFormatError
 from .byte_source import Account, ByteSource, refusal
 from .nesting import check_nesting
 from .pickles import Inert

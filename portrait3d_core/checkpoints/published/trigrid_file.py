@@ -17,13 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import ModelFormatError
-from ..generator.config import OFFICIAL_512, GeneratorConfig
-from ..generator.generator import DecoderModule, Generator
-from ..generator.layers import ToRGB
-from ..portrait.portrait import Portrait
-from ..portrait.portrait import ToRGB as FoldedToRGB
-from ..portrait.trigrid import TriGrid
+from ...errors import ModelFormatError
+from ...generator.config import OFFICIAL_512, GeneratorConfig
+from ...generator.generator import DecoderModule, Generator
+from ...generator.layers import ToRGB
+from ...portrait.portrait import Portrait
+from ...portrait.portrait import ToRGB as FoldedToRGB
+from ...portrait.trigrid import TriGrid
 from .rendering_options import with_rendering_options
 from .torch_files import read_pickle_file
 

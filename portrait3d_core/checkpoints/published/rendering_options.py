@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from ..errors import ModelFormatError
-from ..generator.config import GeneratorConfig
+from ...errors import ModelFormatError
+from ...generator.config import GeneratorConfig
 
 PUBLISHED_RAY_START = 2.35
 """Where the published programs start their rays whatever the training did, metres; some models need it nearer."""

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from .generator.superresolution import MAX_UPSAMPLER_INPUT_PX
-from .portrait.portrait import Portrait
-from .runtime.checks import check_finite, check_finite_fields
+from ..generator.superresolution import MAX_UPSAMPLER_INPUT_PX
+from ..portrait.portrait import Portrait
+from ..runtime.checks import check_finite, check_finite_fields
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 

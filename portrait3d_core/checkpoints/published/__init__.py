@@ -1,0 +1,1 @@
+"""The published weight files, read without executing anything that is in them."""
