@@ -8,7 +8,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
 from portrait3d_core.estimate import estimate_distill
-from portrait3d_core.guidance.losses import LossName
+from portrait3d_core.guidance.score_distillation import LossName
 from portrait3d_core.portrait.portrait import Portrait
 from portrait3d_core.stages.distill import DistillSettings, distill
 

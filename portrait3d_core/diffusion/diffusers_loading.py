@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..errors import GuidanceError, MissingDependencyError, Portrait3DError
-from ..guidance.schedules import PredictionType
+from ..guidance.time_schedule import PredictionType
 from ..runtime.files import read_safetensors_header
 
 FOLDERS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")

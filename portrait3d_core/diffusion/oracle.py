@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..guidance.schedules import flow_signal_noise, vp_signal_noise
+from ..guidance.time_schedule import flow_signal_noise, vp_signal_noise
 from .model import Prediction, combine_guidance
 from .view_prompts import DEFAULT_VIEW_WORDS, ViewWords
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import SettingsError
-from ..guidance.schedules import noise_from_x0
+from ..guidance.time_schedule import noise_from_x0
 from ..runtime.resize import resize_images
 from .model import Critic, Prediction, Prompt
 

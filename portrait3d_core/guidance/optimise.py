@@ -17,7 +17,7 @@ from ..runtime.checks import check_choice, check_finite_fields
 from ..runtime.run_state import group, load_leaves, load_optimiser_state, optimiser_state, prefixed
 from .adan import Adan
 from .preconditioning import feature_mixing, mix_features
-from .schedules import learning_rate_factor
+from .time_schedule import learning_rate_factor
 
 OptimiserName = Literal["adan", "adam"]
 

@@ -20,7 +20,7 @@ from ..diffusion.model import Critic, Prompt, with_hints
 from ..diffusion.sampling import predict_under
 from ..runtime.out_of_memory import SavedElsewhere
 from ..runtime.resize import resize_images
-from .losses import LOSS_FORMS, Evidence, LossName, Reference, WeightName, residual_weight
+from .score_distillation import LOSS_FORMS, Evidence, LossName, Reference, WeightName, residual_weight
 
 ResidualSpace = Literal["latent", "image"]
 

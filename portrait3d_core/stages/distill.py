@@ -14,10 +14,10 @@ from torch import Tensor
 
 from ..diffusion.model import Critic, Prompt
 from ..errors import SettingsError
-from ..guidance.losses import LossName, WeightName
 from ..guidance.optimise import PAPER_ADAN, LevelOptimiser, Look, MovingAverage, OptimiserSettings
 from ..guidance.residual import Guide, Moment, ResidualSpace, SeenViews, image_gradient
-from ..guidance.schedules import TimeSchedule, draw_time, entropy_ramp, interpolate, is_due, progress_fraction
+from ..guidance.score_distillation import LossName, WeightName
+from ..guidance.time_schedule import TimeSchedule, draw_time, entropy_ramp, interpolate, is_due, progress_fraction
 from ..guidance.views import ViewDraw, ViewSettings, draw_views
 from ..portrait.portrait import Portrait
 from ..rendering.chunks import rays_that_fit
@@ -36,7 +36,7 @@ class DistillSettings:
     """Defaults are the paper's.
 
     ``steps``: optimisation steps.
-    ``loss``, ``residual_space``, ``residual_weight``: see guidance/losses.py and guidance/residual.py.
+    ``loss``, ``residual_space``, ``residual_weight``: see guidance/score_distillation.py and guidance/residual.py.
     ``chroma_weight``: how much more hue counts than brightness; only for the space "image".
     ``guidance_scale``: classifier-free guidance at the first and the last step.
     ``t_range``, ``t_schedule``: noise levels; "linear" goes from the first to the second number.

@@ -13,7 +13,7 @@ from ..cameras.cameras import Cameras
 from ..errors import ImageError
 from ..guidance.optimise import LevelOptimiser, Look
 from ..guidance.picture_loss import gradient_loss, masked_pixel_loss, view_weights
-from ..guidance.schedules import is_due
+from ..guidance.time_schedule import is_due
 from ..portrait.portrait import Portrait
 from ..rendering.chunks import rays_that_fit
 from ..rendering.rays import Patch

@@ -12,7 +12,7 @@ from portrait3d_core.diffusion.view_prompts import (
     linear_view_weights,
 )
 from portrait3d_core.errors import GuidanceError, SettingsError
-from portrait3d_core.guidance.schedules import (
+from portrait3d_core.guidance.time_schedule import (
     draw_time,
     flow_signal_noise,
     interpolate,
