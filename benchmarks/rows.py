@@ -14,9 +14,9 @@ from portrait3d_core.diffusion.model import Critic
 from portrait3d_core.diffusion.oracle import OracleCritic
 from portrait3d_core.generator.layers import Noise
 from portrait3d_core.generator.superresolution import super_resolve
-from portrait3d_core.guidance.optimise import LevelOptimiser
 from portrait3d_core.guidance.residual import Guide, SeenViews, image_gradient
 from portrait3d_core.guidance.views import draw_views
+from portrait3d_core.optimisation.levels import LevelOptimiser
 from portrait3d_core.pipeline import text_to_portrait
 from portrait3d_core.portrait.portrait import Portrait
 from portrait3d_core.profiles import PROFILES

@@ -13,7 +13,7 @@ import torch
 from .generator.config import GeneratorConfig
 from .generator.generator import Generator
 from .generator.superresolution import SuperResolutionConfig
-from .guidance.optimise import OptimiserSettings
+from .optimisation.levels import OptimiserSettings
 from .portrait.portrait import Portrait
 from .portrait.trigrid import TriGrid, merge_levels, merging_pays
 from .rendering.settings import RenderSettings
@@ -31,7 +31,7 @@ COPIES = 3.5
 LEVEL_COPIES = {"adam": 7.0, "adan": 7.5}
 """Of all levels while they are optimised: start, leaves, gradients, the optimiser's own, average, result."""
 MIXING_COPIES = 3.0
-"""Of all levels where the optimiser moves mixed features (guidance/preconditioning.py)."""
+"""Of all levels where the optimiser moves mixed features (optimisation/preconditioning.py)."""
 LATTICE_COPIES = 3.0
 """Of the lattice that coarse levels are merged into, with its gradient."""
 SYNTHESIS_COPIES = 12.0

@@ -23,6 +23,7 @@ ALLOWED: set[tuple[str, str]] = {
     ("diffusion/diffusers_model.py", "guidance"),
     ("diffusion/oracle.py", "guidance"),
     ("diffusion/sampling.py", "guidance"),
+    ("optimisation/levels.py", "guidance"),
     ("portrait/portrait.py", "generator"),
     ("rendering/render.py", "generator"),
 }

@@ -20,7 +20,7 @@ from portrait3d_core.checkpoints.portrait_file import METADATA_KEY, load_portrai
 from portrait3d_core.checkpoints.published.torch_files import read_pickle_file
 from portrait3d_core.diffusion.diffusers_loading import load_parts
 from portrait3d_core.explore import interpolate_portraits, random_latent
-from portrait3d_core.guidance.optimise import DivergedError
+from portrait3d_core.optimisation.levels import DivergedError
 from portrait3d_core.rendering.settings import RenderSettings
 from portrait3d_core.runtime.checks import check_choice
 from portrait3d_core.runtime.files import write_safetensors

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from ..diffusion.model import Critic, Prompt
 from ..errors import SettingsError
-from ..guidance.optimise import PAPER_ADAN, LevelOptimiser, Look, MovingAverage, OptimiserSettings
 from ..guidance.residual import Guide, Moment, ResidualSpace, SeenViews, image_gradient
 from ..guidance.score_distillation import LossName, WeightName
 from ..guidance.time_schedule import TimeSchedule, draw_time, entropy_ramp, interpolate, is_due, progress_fraction
 from ..guidance.views import ViewDraw, ViewSettings, draw_views
+from ..optimisation.levels import PAPER_ADAN, LevelOptimiser, Look, MovingAverage, OptimiserSettings
 from ..portrait.portrait import Portrait
 from ..rendering.chunks import rays_that_fit
 from ..rendering.hints import HintName, Relief, hint_images

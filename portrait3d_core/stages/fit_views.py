@@ -11,9 +11,9 @@ from torch import Tensor
 
 from ..cameras.cameras import Cameras
 from ..errors import ImageError
-from ..guidance.optimise import LevelOptimiser, Look
-from ..guidance.picture_loss import gradient_loss, masked_pixel_loss, view_weights
 from ..guidance.time_schedule import is_due
+from ..optimisation.levels import LevelOptimiser, Look
+from ..optimisation.picture_loss import gradient_loss, masked_pixel_loss, view_weights
 from ..portrait.portrait import Portrait
 from ..rendering.chunks import rays_that_fit
 from ..rendering.rays import Patch

@@ -21,6 +21,7 @@ from torch import Tensor
 from ..cameras.cameras import Cameras, frontal_camera
 from ..errors import ImageError, SettingsError
 from ..generator.generator import Generator
+from ..optimisation.perceptual import MultiScaleLoss, Perceptual
 from ..portrait.portrait import Portrait
 from ..rendering.render import RenderSettings
 from ..runtime.checks import check_finite_fields
@@ -33,7 +34,6 @@ from .expectation import LatentStatistics, latent_statistics, predict_pose, rand
 from .foreground import Face
 from .latent_search import best_start, scouts, search_latent
 from .likeness import LikenessSettings, tune_likeness
-from .perceptual import MultiScaleLoss, Perceptual
 from .photo_log import PhotoLog
 from .photo_loss import PhotoLoss
 

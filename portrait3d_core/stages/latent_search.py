@@ -17,12 +17,12 @@ from torch import Tensor
 
 from ..cameras.cameras import Cameras, orbit_cameras
 from ..generator.generator import Generator
+from ..optimisation.finite_adam import FiniteAdam
 from ..portrait.portrait import Portrait
 from ..rendering.chunks import rays_that_fit
 from ..runtime.out_of_memory import SmallerChunks
 from ..runtime.resume import NO_KEEPER, RunKeeper
 from .expectation import LatentStatistics, to_w_plus
-from .finite_adam import FiniteAdam
 from .noise_patterns import lent_noise, noise_regulariser, normalise
 from .photo_log import PhotoLog
 from .photo_loss import Look, PhotoLoss, compare, in_chunks

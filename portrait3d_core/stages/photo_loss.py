@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..cameras.cameras import Cameras
+from ..optimisation.finite_adam import FiniteAdam
+from ..optimisation.perceptual import Perceptual
 from ..portrait.portrait import Portrait
 from ..rendering.render import Rendering, RenderSettings, render, render_super
-from .finite_adam import FiniteAdam
-from .perceptual import Perceptual
 
 
 @dataclass(frozen=True)

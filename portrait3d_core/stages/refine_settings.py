@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from ..errors import SettingsError
-from ..guidance.optimise import OptimiserSettings
-from ..guidance.picture_loss import PixelLoss
+from ..optimisation.levels import OptimiserSettings
+from ..optimisation.picture_loss import PixelLoss
 from ..rendering.hints import HintName
 from ..runtime.checks import check_choice, check_finite_fields
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from portrait3d_core.guidance.adan import Adan
+from portrait3d_core.optimisation.adan import Adan
 
 BETAS = (0.98, 0.92, 0.99)
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from portrait3d_core.guidance.picture_loss import gradient_loss, masked_pixel_loss, view_weights
+from portrait3d_core.optimisation.picture_loss import gradient_loss, masked_pixel_loss, view_weights
 
 
 def test_pixel_loss_is_the_papers_and_its_mask_has_no_gradient():

@@ -16,12 +16,12 @@ from portrait3d_core.cameras.cameras import orbit_cameras
 from portrait3d_core.diffusion.model import Prediction, Prompt
 from portrait3d_core.diffusion.oracle import OracleCritic
 from portrait3d_core.errors import NumericalError
-from portrait3d_core.guidance.optimise import DivergedError
+from portrait3d_core.optimisation.levels import DivergedError
+from portrait3d_core.optimisation.perceptual import MultiScaleLoss
 from portrait3d_core.portrait.portrait import Portrait
 from portrait3d_core.stages.distill import distill
 from portrait3d_core.stages.fit_views import fit_loss, fit_views
 from portrait3d_core.stages.invert import invert
-from portrait3d_core.stages.perceptual import MultiScaleLoss
 from portrait3d_core.stages.refine import refine
 
 from .row import Row, count_row

@@ -14,8 +14,8 @@ from torch import Tensor
 from portrait3d_core.diffusion.oracle import OracleCritic
 from portrait3d_core.errors import Cancelled
 from portrait3d_core.generator.generator import Generator
-from portrait3d_core.guidance.optimise import OptimiserSettings
 from portrait3d_core.guidance.views import ViewSettings
+from portrait3d_core.optimisation.levels import OptimiserSettings
 from portrait3d_core.portrait.portrait import Portrait
 from portrait3d_core.rendering.render import RenderSettings
 from portrait3d_core.runtime.progress import OnStep, StepInfo, ignore_step

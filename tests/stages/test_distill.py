@@ -10,8 +10,8 @@ from portrait3d_core.cameras.cameras import orbit_cameras
 from portrait3d_core.diffusion.model import combine_guidance
 from portrait3d_core.diffusion.oracle import OracleCritic
 from portrait3d_core.errors import Cancelled, NumericalError, SettingsError
-from portrait3d_core.guidance.optimise import DivergedError, OptimiserSettings
 from portrait3d_core.guidance.views import ViewSettings, draw_cameras, draw_views
+from portrait3d_core.optimisation.levels import DivergedError, OptimiserSettings
 from portrait3d_core.portrait.portrait import Scene
 from portrait3d_core.rendering.render import RenderSettings, render
 from portrait3d_core.stages.distill import (

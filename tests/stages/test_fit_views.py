@@ -9,7 +9,7 @@ from refining import CAMERAS, QUICK, opaque_portrait
 
 from portrait3d_core.cameras.cameras import orbit_cameras
 from portrait3d_core.errors import ImageError
-from portrait3d_core.guidance.optimise import DivergedError
+from portrait3d_core.optimisation.levels import DivergedError
 from portrait3d_core.stages.fit_views import fit_views
 from portrait3d_core.stages.refine import render_views
 

@@ -3,7 +3,7 @@ import torch
 from safetensors.torch import save_file
 
 from portrait3d_core.errors import ModelFormatError
-from portrait3d_core.stages.perceptual import MultiScaleLoss, load_vgg_loss
+from portrait3d_core.optimisation.perceptual import MultiScaleLoss, load_vgg_loss
 
 CHANNELS = (64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512)
 INDICES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from ..errors import NumericalError, SettingsError
+from ..guidance.time_schedule import learning_rate_factor
 from ..portrait.portrait import Portrait
 from ..portrait.trigrid import TriGrid
 from ..runtime.checks import check_choice, check_finite_fields
 from ..runtime.run_state import group, load_leaves, load_optimiser_state, optimiser_state, prefixed
 from .adan import Adan
 from .preconditioning import feature_mixing, mix_features
-from .time_schedule import learning_rate_factor
 
 OptimiserName = Literal["adan", "adam"]
 
@@ -34,7 +34,7 @@ class OptimiserSettings:
     ``warmup_steps``, ``decay_fraction``: linear warm-up, and linear decay over this last share of the steps.
     ``max_bad_steps``: a step with a non-finite gradient is skipped; this many in a row end the stage.
     ``feature_gain``: how much farther a feature direction that hardly shows may move than the one that shows most
-    (see guidance/preconditioning.py); 1 moves the features themselves (paper).
+    (see optimisation/preconditioning.py); 1 moves the features themselves (paper).
     """
 
     name: OptimiserName = "adan"

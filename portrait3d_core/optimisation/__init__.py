@@ -1,0 +1,1 @@
+"""What moves a portrait: the one loop, optimisers, and losses between pictures."""
