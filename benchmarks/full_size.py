@@ -20,12 +20,12 @@ import torch
 from portrait3d_core.cameras.cameras import turntable
 from portrait3d_core.checkpoints.generator_file import load_generator
 from portrait3d_core.checkpoints.portrait_file import load_portrait, save_portrait
-from portrait3d_core.explore import random_portrait
 from portrait3d_core.generator.config import OFFICIAL_512, OFFICIAL_512_SINGLE
 from portrait3d_core.generator.generator import Generator
 from portrait3d_core.rendering.render import RenderSettings
-from portrait3d_core.stages.mesh import MeshSettings, extract_mesh
-from portrait3d_core.stages.mesh_file import save_mesh
+from portrait3d_core.stages.latents import random_portrait
+from portrait3d_core.stages.mesh.mesh import MeshSettings, extract_mesh
+from portrait3d_core.stages.mesh.mesh_file import save_mesh
 from portrait3d_core.stages.orbit import OrbitSettings, orbit
 from portrait3d_core.stages.pose import PoseSettings, pose_portrait
 from tests.bodies import body_state

@@ -18,17 +18,17 @@ import torch
 from portrait3d_core.cameras.cameras import refinement_views
 from portrait3d_core.checkpoints.generator_file import load_generator
 from portrait3d_core.diffusion.oracle import OracleCritic
-from portrait3d_core.estimate import Estimate, estimate_distill, estimate_fit, estimate_invert
-from portrait3d_core.explore import random_portrait
 from portrait3d_core.generator.config import OFFICIAL_512
 from portrait3d_core.generator.generator import Generator
 from portrait3d_core.portrait.portrait import Portrait
 from portrait3d_core.profiles import PROFILES
-from portrait3d_core.stages.align import AlignSettings
+from portrait3d_core.stages.align.align import AlignSettings
 from portrait3d_core.stages.distill import distill
-from portrait3d_core.stages.fit_views import fit_views
-from portrait3d_core.stages.invert import invert
-from portrait3d_core.stages.refine_settings import TOY_REFINE
+from portrait3d_core.stages.estimate import Estimate, estimate_distill, estimate_fit, estimate_invert
+from portrait3d_core.stages.invert.invert import invert
+from portrait3d_core.stages.latents import random_portrait
+from portrait3d_core.stages.refine.fit_views import fit_views
+from portrait3d_core.stages.refine.settings import TOY_REFINE
 from portrait3d_core.toy.bundle_files import generator_path
 
 from .measure import resident_bytes

@@ -23,9 +23,10 @@ from portrait3d_core.profiles import PROFILES
 from portrait3d_core.rendering.field import for_reading
 from portrait3d_core.rendering.render import RayNoise, RenderSettings, render
 from portrait3d_core.rendering.settings import RAYS_PER_CHUNK
-from portrait3d_core.stages import distill, refine
-from portrait3d_core.stages.mesh import MeshSettings, density_to_logit, extract_mesh
+from portrait3d_core.stages import distill
+from portrait3d_core.stages.mesh.mesh import MeshSettings, density_to_logit, extract_mesh
 from portrait3d_core.stages.orbit import OrbitSettings, orbit
+from portrait3d_core.stages.refine import refine
 from portrait3d_core.toy.bundle_files import diffusion_path
 from tests.reference import mesh as literal_mesh
 from tests.reference import synthesis, volume

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from portrait3d_core.checkpoints.generator_file import load_generator
-from portrait3d_core.explore import random_portrait
 from portrait3d_core.generator.config import OFFICIAL_512
 from portrait3d_core.generator.generator import Generator
 from portrait3d_core.portrait.decoder import Decoder
 from portrait3d_core.portrait.portrait import Portrait
+from portrait3d_core.stages.latents import random_portrait
 from portrait3d_core.toy.bundle_files import generator_path
 
 SIZES = ("toy", "official")

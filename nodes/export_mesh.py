@@ -9,9 +9,9 @@ from comfy_api.latest import io
 
 from portrait3d_core.errors import SettingsError
 from portrait3d_core.portrait.portrait import Portrait
-from portrait3d_core.stages.mesh import extract_mesh, save_mesh
-from portrait3d_core.stages.mesh_file import FORMATS, check_format
-from portrait3d_core.stages.points import POINT_FORMATS, sample_surface, save_points
+from portrait3d_core.stages.mesh.mesh import extract_mesh, save_mesh
+from portrait3d_core.stages.mesh.mesh_file import FORMATS, check_format
+from portrait3d_core.stages.mesh.points import POINT_FORMATS, sample_surface, save_points
 
 from .folders import new_output_file
 from .memory import on_device

@@ -6,9 +6,9 @@ import torch
 from comfy_api.latest import io
 
 from portrait3d_core.cameras.cameras import Cameras, frontal_camera
-from portrait3d_core.explore import interpolate_portraits, walk, walk_weights
 from portrait3d_core.portrait.portrait import Portrait
 from portrait3d_core.rendering.render import RenderSettings
+from portrait3d_core.stages.latents import interpolate_portraits, walk, walk_weights
 from portrait3d_core.stages.orbit import OrbitSettings
 
 from .memory import ManagedGenerator, to_wire

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from portrait3d_core.cameras.cameras import Cameras
 from portrait3d_core.errors import ImageError
-from portrait3d_core.estimate import estimate_invert
-from portrait3d_core.stages.align import AlignMethod
-from portrait3d_core.stages.invert import InvertSettings, Photo, invert_photos
-from portrait3d_core.stages.landmarks import measure_face, read_landmarks
+from portrait3d_core.stages.align.align import AlignMethod
+from portrait3d_core.stages.align.landmarks import measure_face, read_landmarks
+from portrait3d_core.stages.estimate import estimate_invert
+from portrait3d_core.stages.invert.invert import InvertSettings, Photo, invert_photos
 
 from .images import images_and_masks
 from .long_run import long_run, resume_input, run_keeper

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from portrait3d_core.explore import random_portrait
+from portrait3d_core.stages.latents import random_portrait
 
 from .memory import ManagedGenerator, to_wire
 from .schema import schema

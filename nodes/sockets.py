@@ -16,7 +16,7 @@ ViewerCameraSocket = io.Custom("LOAD3D_CAMERA")
 """ComfyUI's: the camera of a 3D viewer as a dictionary, see portrait3d_core/cameras/three_js.py."""
 
 LandmarksSocket = io.Custom("FACE_LANDMARKS")
-"""Newer ComfyUI's: face landmarks, see portrait3d_core/stages/landmarks.py."""
+"""Newer ComfyUI's: face landmarks, see portrait3d_core/stages/align/landmarks.py."""
 
 CamerasSocket = io.Custom("PORTRAIT3D_CAMERAS")
 """Carries :class:`portrait3d_core.cameras.cameras.Cameras`, on the CPU."""

@@ -269,7 +269,7 @@ def _write_results(outcome: Outcome, profile: Profile, args: argparse.Namespace,
     from .cameras.cameras import turntable
     from .checkpoints.portrait_file import save_portrait
     from .runtime.images import contact_sheet, write_png, write_video
-    from .stages.mesh import extract_mesh, save_mesh
+    from .stages.mesh.mesh import extract_mesh, save_mesh
     from .stages.orbit import orbit
 
     folder: Path = args.output

@@ -2,7 +2,7 @@
 
 Each step is one function of :mod:`portrait3d_core.stages`; this module only puts them in order.
 What comes out is a :class:`~portrait3d_core.portrait.portrait.Portrait`; turning it into frames or a mesh is
-:func:`~portrait3d_core.stages.orbit.orbit` and :func:`~portrait3d_core.stages.mesh.extract_mesh`.
+:func:`~portrait3d_core.stages.orbit.orbit` and :func:`~portrait3d_core.stages.mesh.mesh.extract_mesh`.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from .profiles import Profile
 from .runtime.progress import OnStep, ignore_step
 from .runtime.resume import NO_KEEPER, RunKeeper
 from .stages.distill import distill
-from .stages.invert import Inversion, invert
-from .stages.refine import refine
+from .stages.invert.invert import Inversion, invert
+from .stages.refine.refine import refine
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from builders import small_portrait
 
 from portrait3d_core.cameras.cameras import orbit_cameras
 from portrait3d_core.optimisation.levels import OptimiserSettings
-from portrait3d_core.stages.refine_settings import PAPER_REFINE
+from portrait3d_core.stages.refine.settings import PAPER_REFINE
 
 QUICK = replace(
     PAPER_REFINE,

@@ -13,7 +13,6 @@ from portrait3d_core.cameras.cameras import frontal_camera, orbit_cameras, refin
 from portrait3d_core.diffusion.diffusers_loading import load_parts
 from portrait3d_core.diffusion.diffusers_model import DiffusersCritic
 from portrait3d_core.diffusion.oracle import OracleCritic
-from portrait3d_core.explore import random_portrait
 from portrait3d_core.pipeline import text_to_portrait
 from portrait3d_core.portrait.interpolation import (
     gather_cells,
@@ -25,13 +24,14 @@ from portrait3d_core.portrait.interpolation import (
 from portrait3d_core.profiles import PROFILES
 from portrait3d_core.rendering import voxels
 from portrait3d_core.rendering.render import RenderSettings, render
-from portrait3d_core.stages.align import AlignSettings
+from portrait3d_core.stages.align.align import AlignSettings
 from portrait3d_core.stages.distill import distill
-from portrait3d_core.stages.fit_views import fit_views
-from portrait3d_core.stages.invert import invert
-from portrait3d_core.stages.mesh import MeshSettings, extract_mesh
+from portrait3d_core.stages.invert.invert import invert
+from portrait3d_core.stages.latents import random_portrait
+from portrait3d_core.stages.mesh.mesh import MeshSettings, extract_mesh
 from portrait3d_core.stages.orbit import OrbitSettings, orbit
-from portrait3d_core.stages.refine_settings import TOY_REFINE
+from portrait3d_core.stages.refine.fit_views import fit_views
+from portrait3d_core.stages.refine.settings import TOY_REFINE
 from portrait3d_core.toy.bundle_files import diffusion_path
 
 RENDER = RenderSettings(resolution=12, coarse_samples=8, fine_samples=6, rays_per_chunk=50)

@@ -8,7 +8,8 @@ from builders import SMALL, small_generator
 
 from portrait3d_core.cameras.cameras import frontal_camera, turntable
 from portrait3d_core.errors import Cancelled, SettingsError
-from portrait3d_core.explore import (
+from portrait3d_core.rendering.render import RenderSettings
+from portrait3d_core.stages.latents import (
     edit_share,
     interpolate_latents,
     interpolate_portraits,
@@ -19,7 +20,6 @@ from portrait3d_core.explore import (
     walk,
     walk_weights,
 )
-from portrait3d_core.rendering.render import RenderSettings
 from portrait3d_core.stages.orbit import OrbitSettings, orbit
 
 QUICK = OrbitSettings(RenderSettings(resolution=8, coarse_samples=4, fine_samples=4))

@@ -9,8 +9,8 @@ from builders import SMALL, small_generator
 
 from portrait3d_core.checkpoints.latent_file import FORMAT_VERSION, METADATA_KEY, load_latent, save_latent
 from portrait3d_core.errors import PortraitFormatError
-from portrait3d_core.explore import random_latent
 from portrait3d_core.runtime.files import write_safetensors
+from portrait3d_core.stages.latents import random_latent
 
 
 @pytest.fixture

@@ -19,7 +19,6 @@ from portrait3d_core.checkpoints.latent_file import load_latent, save_latent
 from portrait3d_core.checkpoints.portrait_file import METADATA_KEY, load_portrait, save_portrait
 from portrait3d_core.checkpoints.published.torch_files import read_pickle_file
 from portrait3d_core.diffusion.diffusers_loading import load_parts
-from portrait3d_core.explore import interpolate_portraits, random_latent
 from portrait3d_core.optimisation.levels import DivergedError
 from portrait3d_core.rendering.settings import RenderSettings
 from portrait3d_core.runtime.checks import check_choice
@@ -27,12 +26,13 @@ from portrait3d_core.runtime.files import write_safetensors
 from portrait3d_core.runtime.images import read_image
 from portrait3d_core.runtime.out_of_memory import SmallerChunks
 from portrait3d_core.runtime.run_state import _read as read_run
-from portrait3d_core.stages.align import align
-from portrait3d_core.stages.fit_views import fit_views
-from portrait3d_core.stages.mesh_file import check_format
+from portrait3d_core.stages.align.align import align
+from portrait3d_core.stages.latents import interpolate_portraits, random_latent
+from portrait3d_core.stages.mesh.mesh_file import check_format
 from portrait3d_core.stages.pose import PoseSettings, pose_portrait
-from portrait3d_core.stages.refine import EditedViews
-from portrait3d_core.stages.refine_settings import RefineSettings
+from portrait3d_core.stages.refine.fit_views import fit_views
+from portrait3d_core.stages.refine.refine import EditedViews
+from portrait3d_core.stages.refine.settings import RefineSettings
 from portrait3d_core.toy.bundle_files import generator_path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -85,7 +85,7 @@ def raise_cancelled(folder):
 
 
 def empty_mesh(folder):
-    from portrait3d_core.stages.mesh_file import save_mesh
+    from portrait3d_core.stages.mesh.mesh_file import save_mesh
 
     save_mesh(type("Mesh", (), {"faces": torch.zeros(0, 3), "texture": None})(), folder / "a.glb")
 

@@ -4,7 +4,7 @@ One ``.safetensors`` with ``w_plus`` [1, num_ws, w_dim] and ``w_avg`` [w_dim], t
 to, which serves as that generator's fingerprint. A versioned JSON header under the metadata key ``portrait3d_latent``
 holds ``format_version``, ``generator`` (its name), ``num_ws`` and ``w_dim``.
 
-A latent says nothing of what later stages changed (:func:`portrait3d_core.explore.edit_share`).
+A latent says nothing of what later stages changed (:func:`portrait3d_core.stages.latents.edit_share`).
 """
 
 from __future__ import annotations

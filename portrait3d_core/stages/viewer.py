@@ -14,7 +14,7 @@ from ..cameras.cameras import Cameras
 from ..cameras.three_js import METRES, Placement, three_from_camera
 from ..errors import MeshError, MissingDependencyError
 from ..portrait.portrait import Portrait
-from .mesh import MeshSettings, extract_mesh
+from .mesh.mesh import MeshSettings, extract_mesh
 
 _VOXELS = 64
 """Voxels along the tri-grid box of the coarse mesh: its size is that of a fine one within a few millimetres."""
@@ -23,7 +23,7 @@ _VOXELS = 64
 def viewer_placement(portrait: Portrait) -> Placement:
     """Where viewers that enlarge show the mesh of one portrait.
 
-    Raises what :func:`~portrait3d_core.stages.mesh.extract_mesh` raises.
+    Raises what :func:`~portrait3d_core.stages.mesh.mesh.extract_mesh` raises.
     """
     return Placement.in_viewer(extract_mesh(portrait, MeshSettings(resolution=_VOXELS)).vertices)
 

@@ -19,7 +19,7 @@ from ..generator.generator import Generator
 from ..portrait.portrait import Portrait
 from ..rendering.render import RenderSettings, render
 from ..stages.distill import DistillSettings, distill
-from ..stages.mesh import MeshSettings, extract_mesh
+from ..stages.mesh.mesh import MeshSettings, extract_mesh
 from .captions import caption
 from .heads import (
     HAIR_COLOURS,

@@ -11,7 +11,7 @@ from portrait3d_core.diffusion.oracle import OracleCritic
 from portrait3d_core.errors import GuidanceError, SettingsError
 from portrait3d_core.rendering.hints import FARTHEST, HINTS, Relief, hint_images
 from portrait3d_core.stages.distill import DistillSettings
-from portrait3d_core.stages.refine_settings import RefineSettings
+from portrait3d_core.stages.refine.settings import RefineSettings
 
 SIDE = 32
 

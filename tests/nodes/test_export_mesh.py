@@ -13,7 +13,7 @@ WIDGETS = {"filename_prefix": "portrait3d/head", "profile": "toy", "resolution":
 def export(pack, folders, monkeypatch):
     """Runs the node on a tetrahedron; returns its outputs. ``export.asked`` are the settings of the extraction."""
     module = pack.module("nodes.export_mesh")
-    Mesh = pack.module("portrait3d_core.stages.mesh_file").Mesh
+    Mesh = pack.module("portrait3d_core.stages.mesh.mesh_file").Mesh
     asked = SimpleNamespace(settings=None)
 
     def extract_mesh(portrait, settings, on_step):

@@ -124,7 +124,7 @@ def test_numbers_that_are_none_are_refused(pack):
         lambda: distill.distill_settings(profile.distill, None, steps=3, cfg=NAN, loss="sds", preview_every=1),
         lambda: module("nodes.widgets").pose_settings({"neck_nod": NAN}),
         lambda: module("nodes.control").ViewControl(None, "depth", NAN, 0.0, 1.0),
-        lambda: module("portrait3d_core.explore").check_finite(truncation=NAN),
+        lambda: module("portrait3d_core.stages.latents").check_finite(truncation=NAN),
         lambda: module("portrait3d_core.rendering.settings").RenderSettings(resolution=10**6),
     ):
         with pytest.raises(error):
@@ -135,7 +135,7 @@ def test_numbers_that_are_none_are_refused(pack):
 def test_images_of_other_shapes_are_refused(pack, shape):
     """As they come over wires from nodes that do not keep to ComfyUI's conventions."""
     error = pack.module("portrait3d_core.errors").Portrait3DError
-    images, align = pack.module("nodes.images"), pack.module("portrait3d_core.stages.align").align
+    images, align = pack.module("nodes.images"), pack.module("portrait3d_core.stages.align.align").align
     with pytest.raises(error):
         pairs = images.images_and_masks(torch.zeros(shape), None)
-        pack.module("portrait3d_core.stages.invert").invert_photos([], None) if not pairs else align(pairs[0][0])
+        pack.module("portrait3d_core.stages.invert.invert").invert_photos([], None) if not pairs else align(pairs[0][0])

@@ -26,7 +26,7 @@ def clock(pack, monkeypatch):
 
 
 def estimate(pack, memory_bytes=2**30):
-    return pack.module("portrait3d_core.estimate").Estimate(memory_bytes, 80, "the resolution")
+    return pack.module("portrait3d_core.stages.estimate").Estimate(memory_bytes, 80, "the resolution")
 
 
 def step(pack, number, **values):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from portrait3d_core.portrait.portrait import Portrait
-from portrait3d_core.stages.isosurface import marching_cubes
+from portrait3d_core.stages.mesh.isosurface import marching_cubes
 
 from .field import sigma_grid
 

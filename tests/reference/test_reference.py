@@ -14,7 +14,7 @@ from portrait3d_core.portrait.trigrid import merge_levels, sample_trigrid
 from portrait3d_core.rendering.field import density_grid
 from portrait3d_core.rendering.render import RayNoise, RenderSettings, render
 from portrait3d_core.rendering.sampling import importance_depths, stratified_depths
-from portrait3d_core.stages.mesh import MeshSettings, density_to_logit, extract_mesh, logit_to_density
+from portrait3d_core.stages.mesh.mesh import MeshSettings, density_to_logit, extract_mesh, logit_to_density
 
 SETTINGS = RenderSettings(resolution=10, coarse_samples=12, fine_samples=9)
 

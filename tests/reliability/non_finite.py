@@ -20,9 +20,9 @@ from portrait3d_core.optimisation.levels import DivergedError
 from portrait3d_core.optimisation.perceptual import MultiScaleLoss
 from portrait3d_core.portrait.portrait import Portrait
 from portrait3d_core.stages.distill import distill
-from portrait3d_core.stages.fit_views import fit_loss, fit_views
-from portrait3d_core.stages.invert import invert
-from portrait3d_core.stages.refine import refine
+from portrait3d_core.stages.invert.invert import invert
+from portrait3d_core.stages.refine.fit_views import fit_loss, fit_views
+from portrait3d_core.stages.refine.refine import refine
 
 from .row import Row, count_row
 from .runs import DISTILL, INVERT, REFINE, critic, head, network, photo
@@ -75,7 +75,7 @@ def run_fit(poison: Poison) -> Portrait:
         return fit_loss(*args) * (torch.nan if poison(next(asked)) else 1.0)
 
     views = torch.rand(4, 16, 16, 3, generator=torch.Generator().manual_seed(0))
-    with patch("portrait3d_core.stages.fit_views.fit_loss", poisoned):
+    with patch("portrait3d_core.stages.refine.fit_views.fit_loss", poisoned):
         return fit_views(head(), views, orbit_cameras([0.0, 90.0, 180.0, 270.0], 0.0), REFINE)
 
 

@@ -21,12 +21,12 @@ from portrait3d_core.rendering.render import RenderSettings
 from portrait3d_core.runtime.progress import OnStep, StepInfo, ignore_step
 from portrait3d_core.runtime.resume import NO_KEEPER, RunKeeper
 from portrait3d_core.runtime.run_state import RunStore
-from portrait3d_core.stages.align import AlignSettings
+from portrait3d_core.stages.align.align import AlignSettings
 from portrait3d_core.stages.distill import DistillSettings, distill
-from portrait3d_core.stages.invert import InvertSettings, invert
-from portrait3d_core.stages.likeness import LikenessSettings
-from portrait3d_core.stages.refine import refine
-from portrait3d_core.stages.refine_settings import RefineSettings
+from portrait3d_core.stages.invert.invert import InvertSettings, invert
+from portrait3d_core.stages.invert.trigrid_tuning import LikenessSettings
+from portrait3d_core.stages.refine.refine import refine
+from portrait3d_core.stages.refine.settings import RefineSettings
 
 from ..builders import SMALL, small_generator, small_portrait
 

@@ -10,10 +10,10 @@ from builders import small_portrait
 from portrait3d_core.cameras.cameras import orbit_cameras
 from portrait3d_core.checkpoints.generator_file import load_generator
 from portrait3d_core.errors import Cancelled
-from portrait3d_core.explore import random_portrait
 from portrait3d_core.portrait.portrait import Scene
 from portrait3d_core.rendering.render import RenderSettings, render
 from portrait3d_core.rendering.voxels import Voxels, bake, view
+from portrait3d_core.stages.latents import random_portrait
 from portrait3d_core.stages.pose import PoseSettings, pose_portrait
 from portrait3d_core.toy.bundle_files import generator_path
 

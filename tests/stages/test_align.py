@@ -4,9 +4,9 @@ import torch.nn.functional as F
 
 from portrait3d_core.cameras.cameras import frontal_camera
 from portrait3d_core.errors import ImageError, SettingsError
-from portrait3d_core.stages.align import Alignment, AlignSettings, align
-from portrait3d_core.stages.landmarks import measure_face
-from portrait3d_core.stages.silhouette import Crop, crop_pixels, fit_silhouette, measure_head
+from portrait3d_core.stages.align.align import Alignment, AlignSettings, align
+from portrait3d_core.stages.align.landmarks import measure_face
+from portrait3d_core.stages.align.silhouette import Crop, crop_pixels, fit_silhouette, measure_head
 from portrait3d_core.toy.heads import render_head, sample_attributes
 
 

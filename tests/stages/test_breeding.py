@@ -9,9 +9,9 @@ from builders import SMALL, small_generator
 from portrait3d_core.cameras.cameras import frontal_camera
 from portrait3d_core.errors import Cancelled, SettingsError
 from portrait3d_core.rendering.render import RenderSettings, render
-from portrait3d_core.stages.align import AlignSettings
-from portrait3d_core.stages.breeding import BreedSettings, _children
-from portrait3d_core.stages.invert import InvertSettings, invert
+from portrait3d_core.stages.align.align import AlignSettings
+from portrait3d_core.stages.invert.breeding import BreedSettings, _children
+from portrait3d_core.stages.invert.invert import InvertSettings, invert
 
 RENDER = RenderSettings(resolution=16, coarse_samples=8, fine_samples=6, march="fine")
 SETTINGS = InvertSettings(

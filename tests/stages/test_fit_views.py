@@ -10,8 +10,8 @@ from refining import CAMERAS, QUICK, opaque_portrait
 from portrait3d_core.cameras.cameras import orbit_cameras
 from portrait3d_core.errors import ImageError
 from portrait3d_core.optimisation.levels import DivergedError
-from portrait3d_core.stages.fit_views import fit_views
-from portrait3d_core.stages.refine import render_views
+from portrait3d_core.stages.refine.fit_views import fit_views
+from portrait3d_core.stages.refine.refine import render_views
 
 
 def shifted(levels, amount):

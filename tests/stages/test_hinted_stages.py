@@ -13,8 +13,8 @@ from portrait3d_core.rendering.hints import HINTS, Relief, hint_images
 from portrait3d_core.stages import distill as stage
 from portrait3d_core.stages.distill import DistillSettings, distill
 from portrait3d_core.stages.orbit import relief_of
-from portrait3d_core.stages.refine import edit_views, render_views
-from portrait3d_core.stages.refine_settings import RefineSettings
+from portrait3d_core.stages.refine.refine import edit_views, render_views
+from portrait3d_core.stages.refine.settings import RefineSettings
 
 VIEWS = ViewSettings(per_step=2, resolution=16, coarse_samples=4, fine_samples=4)
 

@@ -7,12 +7,12 @@ from builders import SMALL, small_generator
 from portrait3d_core.cameras.cameras import frontal_camera, orbit_cameras
 from portrait3d_core.errors import Cancelled, ImageError, NumericalError, SettingsError
 from portrait3d_core.rendering.render import RenderSettings, render
-from portrait3d_core.stages.align import AlignSettings, frame_face
-from portrait3d_core.stages.expectation import latent_statistics, reference_face, reference_mask
-from portrait3d_core.stages.invert import InvertSettings, Photo, invert, invert_photos
-from portrait3d_core.stages.latent_search import latent_noise_ramp, learning_rate_ramp, turned
-from portrait3d_core.stages.likeness import LikenessSettings
-from portrait3d_core.stages.noise_patterns import noise_regulariser
+from portrait3d_core.stages.align.align import AlignSettings, frame_face
+from portrait3d_core.stages.invert.invert import InvertSettings, Photo, invert, invert_photos
+from portrait3d_core.stages.invert.latent_search import latent_noise_ramp, learning_rate_ramp, turned
+from portrait3d_core.stages.invert.latent_statistics import latent_statistics, reference_face, reference_mask
+from portrait3d_core.stages.invert.noise_patterns import noise_regulariser
+from portrait3d_core.stages.invert.trigrid_tuning import LikenessSettings
 
 RENDER = RenderSettings(resolution=16, coarse_samples=8, fine_samples=6, march="fine")
 SETTINGS = InvertSettings(

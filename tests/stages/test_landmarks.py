@@ -8,8 +8,8 @@ import torch
 
 from portrait3d_core.cameras.cameras import Cameras, frontal_camera, orbit_cameras
 from portrait3d_core.errors import ImageError
-from portrait3d_core.stages.align import AlignSettings, align
-from portrait3d_core.stages.landmarks import LAYOUTS, measure_face, read_landmarks
+from portrait3d_core.stages.align.align import AlignSettings, align
+from portrait3d_core.stages.align.landmarks import LAYOUTS, measure_face, read_landmarks
 
 SIZE = (300, 400)
 """Height and width of the picture."""

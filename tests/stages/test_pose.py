@@ -15,10 +15,10 @@ from portrait3d_core.errors import Portrait3DError, PortraitFormatError, Setting
 from portrait3d_core.generator.discriminator import Discriminator, DiscriminatorConfig
 from portrait3d_core.rendering.render import RenderSettings, render
 from portrait3d_core.runtime.files import read_safetensors, write_safetensors
-from portrait3d_core.stages.align import AlignSettings
-from portrait3d_core.stages.invert import InvertSettings, invert
-from portrait3d_core.stages.likeness import LikenessSettings
-from portrait3d_core.stages.mesh import MeshSettings, extract_mesh
+from portrait3d_core.stages.align.align import AlignSettings
+from portrait3d_core.stages.invert.invert import InvertSettings, invert
+from portrait3d_core.stages.invert.trigrid_tuning import LikenessSettings
+from portrait3d_core.stages.mesh.mesh import MeshSettings, extract_mesh
 from portrait3d_core.stages.pose import LIMITS_DEG, PoseSettings, pose_portrait
 
 NOD = PoseSettings(neck_deg=(20.0, 0.0, 0.0), head_deg=(0.0, -30.0, 5.0))

@@ -9,7 +9,7 @@ from refining import CAMERAS, QUICK, opaque_portrait
 
 from portrait3d_core.diffusion.oracle import OracleCritic
 from portrait3d_core.errors import Cancelled
-from portrait3d_core.stages.refine import edit_views, refine, render_views
+from portrait3d_core.stages.refine.refine import edit_views, refine, render_views
 
 
 def test_views_have_the_papers_cameras_by_default():

@@ -3,7 +3,7 @@
 import pytest
 
 from portrait3d_core.errors import SettingsError
-from portrait3d_core.stages.refine_settings import DEFAULT_REFINE, PAPER_REFINE, TOY_REFINE, RefineSettings
+from portrait3d_core.stages.refine.settings import DEFAULT_REFINE, PAPER_REFINE, TOY_REFINE, RefineSettings
 
 
 @pytest.mark.parametrize(

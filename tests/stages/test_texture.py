@@ -8,14 +8,14 @@ import trimesh
 from builders import small_portrait
 
 from portrait3d_core.errors import MeshError
-from portrait3d_core.stages import texture as texture_module
-from portrait3d_core.stages import texture_unwrap
-from portrait3d_core.stages.mesh_file import Mesh
+from portrait3d_core.stages.mesh import texture as texture_module
+from portrait3d_core.stages.mesh import texture_unwrap
+from portrait3d_core.stages.mesh.mesh_file import Mesh
+from portrait3d_core.stages.mesh.surface_colours import in_views, surface_cameras
+from portrait3d_core.stages.mesh.texture import filled, textured
+from portrait3d_core.stages.mesh.texture_raster import nearest_fragments, rasterise
+from portrait3d_core.stages.mesh.texture_unwrap import GUTTER_PX, unwrap
 from portrait3d_core.stages.orbit import Views
-from portrait3d_core.stages.surface_colours import in_views, surface_cameras
-from portrait3d_core.stages.texture import filled, textured
-from portrait3d_core.stages.texture_raster import nearest_fragments, rasterise
-from portrait3d_core.stages.texture_unwrap import GUTTER_PX, unwrap
 
 
 def tensors(solid: trimesh.Trimesh) -> tuple[torch.Tensor, torch.Tensor]:
@@ -48,7 +48,7 @@ def test_a_grid_of_triangles_covers_every_pixel_and_chunks_do_not_matter(monkeyp
     corners = torch.tensor([[[0, 0], [16, 0], [0, 16]], [[16, 0], [16, 16], [0, 16]]]).float() - 0.01
     whole = rasterise(corners, 16, 16)
     assert len(whole.pixel.unique()) == 16 * 16
-    monkeypatch.setattr("portrait3d_core.stages.texture_raster.CANDIDATES_PER_CHUNK", 7)
+    monkeypatch.setattr("portrait3d_core.stages.mesh.texture_raster.CANDIDATES_PER_CHUNK", 7)
     assert torch.equal(rasterise(corners, 16, 16).pixel, whole.pixel)
 
 

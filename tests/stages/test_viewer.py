@@ -9,7 +9,7 @@ from portrait3d_core.cameras.three_js import METRES, VIEWER_SIDE, camera_from_th
 from portrait3d_core.errors import MeshError, MissingDependencyError
 from portrait3d_core.rendering.render import RenderSettings
 from portrait3d_core.stages import viewer
-from portrait3d_core.stages.mesh import MeshSettings, extract_mesh
+from portrait3d_core.stages.mesh.mesh import MeshSettings, extract_mesh
 from portrait3d_core.stages.orbit import OrbitSettings, orbit, view_hints
 from portrait3d_core.stages.viewer import viewer_camera, viewer_placement
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import ImageError
+from ...errors import ImageError
 from .foreground import Face
 
 

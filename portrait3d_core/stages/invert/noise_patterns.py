@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..generator.generator import Generator
+from ...generator.generator import Generator
 
 
 @contextmanager

@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import MeshError, SettingsError
-from ..runtime.files import atomic_write
+from ...errors import MeshError, SettingsError
+from ...runtime.files import atomic_write
 from .mesh_file import Mesh
 
 PointFormat = Literal["points.ply", "gaussians.ply"]

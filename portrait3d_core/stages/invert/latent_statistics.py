@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..cameras.cameras import Cameras, frontal_camera
-from ..generator.generator import Generator
-from ..rendering.rays import camera_rays
-from ..rendering.render import Rendering, RenderSettings, render
-from .align import frame_face
-from .foreground import Face
+from ...cameras.cameras import Cameras, frontal_camera
+from ...generator.generator import Generator
+from ...rendering.rays import camera_rays
+from ...rendering.render import Rendering, RenderSettings, render
+from ..align.align import frame_face
+from ..align.foreground import Face
 from .photo_loss import PhotoLoss
 
 _POSE_SAMPLES = 600

@@ -14,15 +14,15 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ..cameras.cameras import Cameras, orbit_cameras
-from ..errors import SettingsError
-from ..optimisation.finite_adam import FiniteAdam
-from ..portrait.portrait import Portrait
-from ..rendering.chunks import rays_that_fit
-from ..rendering.render import RenderSettings, render
-from ..runtime.checks import check_finite_fields
-from ..runtime.out_of_memory import SmallerChunks
-from ..runtime.resume import NO_KEEPER, RunKeeper
+from ...cameras.cameras import Cameras, orbit_cameras
+from ...errors import SettingsError
+from ...optimisation.finite_adam import FiniteAdam
+from ...portrait.portrait import Portrait
+from ...rendering.chunks import rays_that_fit
+from ...rendering.render import RenderSettings, render
+from ...runtime.checks import check_finite_fields
+from ...runtime.out_of_memory import SmallerChunks
+from ...runtime.resume import NO_KEEPER, RunKeeper
 from .photo_log import PhotoLog
 from .photo_loss import Look, PhotoLoss, compare, in_chunks, in_pose
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import MissingDependencyError
+from ...errors import MissingDependencyError
 
 
 def marching_cubes(field: Tensor, level: float) -> tuple[Tensor, Tensor]:

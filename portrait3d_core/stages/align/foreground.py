@@ -3,7 +3,7 @@
 :func:`plain_background_mask` separates a person from a plain backdrop (the colours along the photo's border);
 :func:`find_face` finds one face in any surroundings by skin chroma and by the shape of a face: skin in an oval,
 less skin around it, eyes darker than cheeks, left like right. Both say how sure they are and neither guesses:
-callers refuse low confidence (:mod:`portrait3d_core.stages.align`).
+callers refuse low confidence (:mod:`portrait3d_core.stages.align.align`).
 
 Differs from the paper: its preprocessing runs five detection networks.
 """

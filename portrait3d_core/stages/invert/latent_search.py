@@ -15,14 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..cameras.cameras import Cameras, orbit_cameras
-from ..generator.generator import Generator
-from ..optimisation.finite_adam import FiniteAdam
-from ..portrait.portrait import Portrait
-from ..rendering.chunks import rays_that_fit
-from ..runtime.out_of_memory import SmallerChunks
-from ..runtime.resume import NO_KEEPER, RunKeeper
-from .expectation import LatentStatistics, to_w_plus
+from ...cameras.cameras import Cameras, orbit_cameras
+from ...generator.generator import Generator
+from ...optimisation.finite_adam import FiniteAdam
+from ...portrait.portrait import Portrait
+from ...rendering.chunks import rays_that_fit
+from ...runtime.out_of_memory import SmallerChunks
+from ...runtime.resume import NO_KEEPER, RunKeeper
+from .latent_statistics import LatentStatistics, to_w_plus
 from .noise_patterns import lent_noise, noise_regulariser, normalise
 from .photo_log import PhotoLog
 from .photo_loss import Look, PhotoLoss, compare, in_chunks

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ..runtime.progress import OnStep, StepInfo
+from ...runtime.progress import OnStep, StepInfo
 
 
 @dataclass

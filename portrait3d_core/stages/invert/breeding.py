@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..errors import SettingsError
-from ..generator.generator import Generator
+from ...errors import SettingsError
+from ...generator.generator import Generator
 from .photo_log import PhotoLog
 from .photo_loss import PhotoLoss, compare
 

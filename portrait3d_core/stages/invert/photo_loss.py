@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..cameras.cameras import Cameras
-from ..optimisation.finite_adam import FiniteAdam
-from ..optimisation.perceptual import Perceptual
-from ..portrait.portrait import Portrait
-from ..rendering.render import Rendering, RenderSettings, render, render_super
+from ...cameras.cameras import Cameras
+from ...optimisation.finite_adam import FiniteAdam
+from ...optimisation.perceptual import Perceptual
+from ...portrait.portrait import Portrait
+from ...rendering.render import Rendering, RenderSettings, render, render_super
 
 
 @dataclass(frozen=True)

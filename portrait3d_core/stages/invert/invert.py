@@ -3,7 +3,7 @@
 One latent per layer (W+) starts at the average face and is moved by Adam so that its rendering from each photo's camera
 resembles that aligned photo. Fading noise on the latent keeps the first half exploring. Optional parts: choose the best
 of several starts, optimise the generator's noise patterns, turn the cameras a little, predict and optimise the body pose
-of each photo, and finally let the tri-grid itself deviate (:mod:`portrait3d_core.stages.likeness`).
+of each photo, and finally let the tri-grid itself deviate (:mod:`portrait3d_core.stages.invert.trigrid_tuning`).
 
 Differs from the paper: several photos may be inverted together; without a discriminator the pose starts at what the
 generator expects for the camera; the photo's mask, where known, is used; the built-in image distance needs no VGG
@@ -18,24 +18,24 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from ..cameras.cameras import Cameras, frontal_camera
-from ..errors import ImageError, SettingsError
-from ..generator.generator import Generator
-from ..optimisation.perceptual import MultiScaleLoss, Perceptual
-from ..portrait.portrait import Portrait
-from ..rendering.render import RenderSettings
-from ..runtime.checks import check_finite_fields
-from ..runtime.out_of_memory import explain_out_of_memory
-from ..runtime.progress import OnStep, ignore_step
-from ..runtime.resume import NO_KEEPER, RunKeeper
-from .align import Alignment, AlignSettings, align
+from ...cameras.cameras import Cameras, frontal_camera
+from ...errors import ImageError, SettingsError
+from ...generator.generator import Generator
+from ...optimisation.perceptual import MultiScaleLoss, Perceptual
+from ...portrait.portrait import Portrait
+from ...rendering.render import RenderSettings
+from ...runtime.checks import check_finite_fields
+from ...runtime.out_of_memory import explain_out_of_memory
+from ...runtime.progress import OnStep, ignore_step
+from ...runtime.resume import NO_KEEPER, RunKeeper
+from ..align.align import Alignment, AlignSettings, align
+from ..align.foreground import Face
 from .breeding import BreedSettings, breed
-from .expectation import LatentStatistics, latent_statistics, predict_pose, random_codes, reference_face, reference_mask
-from .foreground import Face
 from .latent_search import best_start, scouts, search_latent
-from .likeness import LikenessSettings, tune_likeness
+from .latent_statistics import LatentStatistics, latent_statistics, predict_pose, random_codes, reference_face, reference_mask
 from .photo_log import PhotoLog
 from .photo_loss import PhotoLoss
+from .trigrid_tuning import LikenessSettings, tune_likeness
 
 STAGE = "invert"
 
@@ -56,7 +56,7 @@ class InvertSettings:
     likeness: the optional last part on the tri-grid.
     preview_every: a picture accompanies every so many steps.
     optimise_pose: also find the body pose of the photo; without effect for generators without a body model.
-    breed: cross the ``starts`` random heads for a better start (:mod:`portrait3d_core.stages.breeding`).
+    breed: cross the ``starts`` random heads for a better start (:mod:`portrait3d_core.stages.invert.breeding`).
     pull: weight of the latent's mean squared distance from the start, in standard deviations; keeps heads natural.
     """
 
@@ -135,7 +135,7 @@ class Photo:
 
     image: [H, W, 3|4] sRGB 0..1.  mask: [H, W] 0..1, 1 = the person, or None.
     camera: from where it was taken, once framed; None = from the front.
-    face: where its face is, in pixels, if that is known (:mod:`portrait3d_core.stages.landmarks`).
+    face: where its face is, in pixels, if that is known (:mod:`portrait3d_core.stages.align.landmarks`).
     """
 
     image: Tensor

@@ -10,16 +10,16 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from .generator.config import GeneratorConfig
-from .generator.generator import Generator
-from .generator.superresolution import SuperResolutionConfig
-from .optimisation.levels import OptimiserSettings
-from .portrait.portrait import Portrait
-from .portrait.trigrid import TriGrid, merge_levels, merging_pays
-from .rendering.settings import RenderSettings
-from .stages.distill import DistillSettings
-from .stages.invert import InvertSettings
-from .stages.refine_settings import RefineSettings
+from ..generator.config import GeneratorConfig
+from ..generator.generator import Generator
+from ..generator.superresolution import SuperResolutionConfig
+from ..optimisation.levels import OptimiserSettings
+from ..portrait.portrait import Portrait
+from ..portrait.trigrid import TriGrid, merge_levels, merging_pays
+from ..rendering.settings import RenderSettings
+from .distill import DistillSettings
+from .invert.invert import InvertSettings
+from .refine.settings import RefineSettings
 
 GIB = 1024**3
 NUMBER = 4

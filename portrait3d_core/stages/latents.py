@@ -22,13 +22,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .cameras.cameras import Cameras
-from .errors import SettingsError
-from .generator.generator import Generator
-from .portrait.portrait import Portrait
-from .runtime.checks import check_finite
-from .runtime.progress import OnStep, StepInfo, ignore_step
-from .stages.orbit import OrbitSettings, Views, orbit
+from ..cameras.cameras import Cameras
+from ..errors import SettingsError
+from ..generator.generator import Generator
+from ..portrait.portrait import Portrait
+from ..runtime.checks import check_finite
+from ..runtime.progress import OnStep, StepInfo, ignore_step
+from .orbit import OrbitSettings, Views, orbit
 
 STAGE = "walk"
 

@@ -9,19 +9,19 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..cameras.cameras import Cameras
-from ..errors import ImageError
-from ..guidance.time_schedule import is_due
-from ..optimisation.levels import LevelOptimiser, Look
-from ..optimisation.picture_loss import gradient_loss, masked_pixel_loss, view_weights
-from ..portrait.portrait import Portrait
-from ..rendering.chunks import rays_that_fit
-from ..rendering.rays import Patch
-from ..rendering.render import RayNoise, Rendering, RenderSettings, render
-from ..runtime.out_of_memory import SmallerChunks, explain_out_of_memory
-from ..runtime.progress import OnStep, StepInfo, ignore_step
-from ..runtime.resume import NO_KEEPER, RunKeeper
-from .refine_settings import RefineSettings
+from ...cameras.cameras import Cameras
+from ...errors import ImageError
+from ...guidance.time_schedule import is_due
+from ...optimisation.levels import LevelOptimiser, Look
+from ...optimisation.picture_loss import gradient_loss, masked_pixel_loss, view_weights
+from ...portrait.portrait import Portrait
+from ...rendering.chunks import rays_that_fit
+from ...rendering.rays import Patch
+from ...rendering.render import RayNoise, Rendering, RenderSettings, render
+from ...runtime.out_of_memory import SmallerChunks, explain_out_of_memory
+from ...runtime.progress import OnStep, StepInfo, ignore_step
+from ...runtime.resume import NO_KEEPER, RunKeeper
+from .settings import RefineSettings
 
 STAGE_FIT = "refine: fit views"
 

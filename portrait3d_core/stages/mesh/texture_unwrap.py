@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ..errors import MeshError
+from ...errors import MeshError
 from .isosurface import connected_parts
 from .texture_raster import rasterise
 

@@ -6,7 +6,7 @@ The frame is square; its mean portrait's front mask (the *reference*) says where
 ``auto``        with a given face ``face``; with a mask (given, or the photo's alpha) ``silhouette``; without either the
                 silhouette before a plain backdrop if it fits very well, else a clear face, else that silhouette if it
                 fits well enough
-``silhouette``  the person's outline is laid over the reference (:mod:`portrait3d_core.stages.silhouette`)
+``silhouette``  the person's outline is laid over the reference (:mod:`portrait3d_core.stages.align.silhouette`)
 ``face``        the face is laid where the reference's face is; no mask is needed. It is the given one (from landmarks),
                 else found by colour and shape. Where the backdrop around the face is plain, the outline then improves
                 the crop and gives a mask
@@ -27,7 +27,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from ..errors import ImageError, SettingsError
+from ...errors import ImageError, SettingsError
 from .foreground import Face, find_face, plain_background_mask
 from .silhouette import Crop, Head, crop_pixels, fit_silhouette, head_crop, measure_head
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..errors import MeshError, MissingDependencyError, OutputError
-from ..runtime.files import atomic_write
-from ..runtime.images import write_png
+from ...errors import MeshError, MissingDependencyError, OutputError
+from ...runtime.files import atomic_write
+from ...runtime.images import write_png
 from .mesh_glb import glb_bytes
 
 FORMATS = (".glb", ".obj", ".ply", ".stl")
@@ -47,7 +47,7 @@ def save_mesh(mesh: Mesh, path: str | os.PathLike[str], *, unlit: bool = True, e
     """Write a mesh as ``.glb``, ``.obj``, ``.ply`` or ``.stl``, atomically. A texture goes into the GLB, or beside the OBJ
     as ``.mtl`` and ``.png`` of the same name. PLY, STL and OBJ without a texture need trimesh, a texture needs Pillow.
 
-    unlit, extras: as in :func:`~portrait3d_core.stages.mesh_glb.glb_bytes`; the other formats have neither.
+    unlit, extras: as in :func:`~portrait3d_core.stages.mesh.mesh_glb.glb_bytes`; the other formats have neither.
 
     Raises:
         OutputError: unknown ending, one that cannot hold the texture, or the folder cannot be written.

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..runtime.images import png_bytes
+from ...runtime.images import png_bytes
 
 if TYPE_CHECKING:
     from .mesh_file import Mesh

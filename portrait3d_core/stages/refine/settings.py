@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from ..errors import SettingsError
-from ..optimisation.levels import OptimiserSettings
-from ..optimisation.picture_loss import PixelLoss
-from ..rendering.hints import HintName
-from ..runtime.checks import check_choice, check_finite_fields
+from ...errors import SettingsError
+from ...optimisation.levels import OptimiserSettings
+from ...optimisation.picture_loss import PixelLoss
+from ...rendering.hints import HintName
+from ...runtime.checks import check_choice, check_finite_fields
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..portrait.portrait import Portrait
-from ..rendering.settings import RenderSettings
-from ..runtime.progress import OnStep, ignore_step
+from ...portrait.portrait import Portrait
+from ...rendering.settings import RenderSettings
+from ...runtime.progress import OnStep, ignore_step
+from ..orbit import OrbitSettings, Views, orbit
 from .mesh_file import Mesh
-from .orbit import OrbitSettings, Views, orbit
 from .surface_colours import along_normals, in_views, surface_cameras
 from .texture_raster import rasterise
 from .texture_unwrap import GUTTER_PX, Atlas, unwrap

@@ -1,0 +1,1 @@
+"""Align a photo: find the head and frame it."""

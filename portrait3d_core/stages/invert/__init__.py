@@ -1,0 +1,1 @@
+"""Invert photos of one person into a generator."""

@@ -1,0 +1,1 @@
+"""The surface of a portrait as a mesh, a texture and files."""

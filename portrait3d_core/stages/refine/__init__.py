@@ -1,0 +1,1 @@
+"""Refine a portrait with edited views."""
