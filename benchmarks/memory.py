@@ -21,7 +21,7 @@ from portrait3d_core.diffusion.oracle import OracleCritic
 from portrait3d_core.generator.config import OFFICIAL_512
 from portrait3d_core.generator.generator import Generator
 from portrait3d_core.portrait.portrait import Portrait
-from portrait3d_core.profiles import PROFILES
+from portrait3d_core.presets.profile import PROFILES
 from portrait3d_core.stages.align.align import AlignSettings
 from portrait3d_core.stages.distill import distill
 from portrait3d_core.stages.estimate import Estimate, estimate_distill, estimate_fit, estimate_invert

@@ -19,7 +19,7 @@ from portrait3d_core.guidance.views import draw_views
 from portrait3d_core.optimisation.levels import LevelOptimiser
 from portrait3d_core.pipeline import text_to_portrait
 from portrait3d_core.portrait.portrait import Portrait
-from portrait3d_core.profiles import PROFILES
+from portrait3d_core.presets.profile import PROFILES
 from portrait3d_core.rendering.field import for_reading
 from portrait3d_core.rendering.render import RayNoise, RenderSettings, render
 from portrait3d_core.rendering.settings import RAYS_PER_CHUNK

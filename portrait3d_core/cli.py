@@ -18,7 +18,7 @@ import torch
 
 from . import __version__
 from .errors import OutputError, Portrait3DError, SettingsError
-from .profiles import PROFILES, Profile
+from .presets.profile import PROFILES, Profile
 from .runtime.progress import StepInfo
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from .diffusion.model import Critic
 from .diffusion.sampling import text_to_image
 from .generator.generator import Generator
 from .portrait.portrait import Portrait
-from .profiles import Profile
+from .presets.profile import Profile
 from .runtime.progress import OnStep, ignore_step
 from .runtime.resume import NO_KEEPER, RunKeeper
 from .stages.distill import distill

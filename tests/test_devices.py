@@ -21,7 +21,7 @@ from portrait3d_core.portrait.interpolation import (
     sample_planes,
     sample_volume,
 )
-from portrait3d_core.profiles import PROFILES
+from portrait3d_core.presets.profile import PROFILES
 from portrait3d_core.rendering import voxels
 from portrait3d_core.rendering.render import RenderSettings, render
 from portrait3d_core.stages.align.align import AlignSettings

@@ -8,7 +8,7 @@ import torch
 
 from portrait3d_core.generator.config import OFFICIAL_512
 from portrait3d_core.portrait.trigrid import TriGrid
-from portrait3d_core.profiles import PROFILES
+from portrait3d_core.presets.profile import PROFILES
 from portrait3d_core.stages.estimate import Estimate, Grid, estimate_distill, estimate_fit, estimate_invert, estimate_refine
 from portrait3d_core.stages.refine.settings import TOY_REFINE
 from portrait3d_core.toy.bundle_files import generator_path

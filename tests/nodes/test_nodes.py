@@ -95,7 +95,7 @@ def test_invert_returns_a_portrait_the_crop_and_its_camera(pack, generator, monk
 
 def test_invert_widgets_override_the_profile(pack):
     module = pack.module("nodes.invert_image")
-    base = pack.module("portrait3d_core.profiles").PROFILES["toy"].invert_photo
+    base = pack.module("portrait3d_core.presets.profile").PROFILES["toy"].invert_photo
     kept = module.invert_settings(base, alignment="auto", steps=-1, likeness_steps=-1, preview_every=7)
     assert (kept.steps, kept.likeness.steps, kept.preview_every) == (base.steps, base.likeness.steps, 7)
     changed = module.invert_settings(base, "manual", 3, 0, 1, centre_x=0.2, centre_y=0.3, size=0.4, zoom=1.5)

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from .diffusion.view_prompts import DEFAULT_VIEW_WORDS, PAPER_VIEW_WORDS, TOY_VIEW_WORDS, ViewWords
-from .rendering.render import RenderSettings
-from .stages.align.align import AlignSettings
-from .stages.distill import DEFAULT_DISTILL, FAST_DISTILL, PAPER_DISTILL, TOY_PROMPT_DISTILL, DistillSettings
-from .stages.invert.invert import DEFAULT_INVERT, FAST_INVERT, PAPER_INVERT, TOY_INVERT, InvertSettings
-from .stages.mesh.mesh import MeshSettings
-from .stages.orbit import PAPER_ORBIT, OrbitSettings
-from .stages.refine.settings import DEFAULT_REFINE, FAST_REFINE, PAPER_REFINE, RefineSettings
+from ..diffusion.view_prompts import DEFAULT_VIEW_WORDS, PAPER_VIEW_WORDS, TOY_VIEW_WORDS, ViewWords
+from ..rendering.render import RenderSettings
+from ..stages.align.align import AlignSettings
+from ..stages.distill import DEFAULT_DISTILL, FAST_DISTILL, PAPER_DISTILL, TOY_PROMPT_DISTILL, DistillSettings
+from ..stages.invert.invert import DEFAULT_INVERT, FAST_INVERT, PAPER_INVERT, TOY_INVERT, InvertSettings
+from ..stages.mesh.mesh import MeshSettings
+from ..stages.orbit import PAPER_ORBIT, OrbitSettings
+from ..stages.refine.settings import DEFAULT_REFINE, FAST_REFINE, PAPER_REFINE, RefineSettings
 
 QUALITY_NEGATIVE = "worst quality, low quality, jpeg artifacts, blurry"
 """The paper's negative prompt of the view refinement."""
