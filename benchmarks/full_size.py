@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from portrait3d_core.cameras.cameras import turntable
+from portrait3d_core.cameras.paths import turntable
 from portrait3d_core.checkpoints.generator_file import load_generator
 from portrait3d_core.checkpoints.portrait_file import load_portrait, save_portrait
 from portrait3d_core.generator.config import OFFICIAL_512, OFFICIAL_512_SINGLE

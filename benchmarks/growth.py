@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from portrait3d_core.cameras.cameras import turntable
+from portrait3d_core.cameras.paths import turntable
 from portrait3d_core.diffusion.oracle import OracleCritic
 from portrait3d_core.presets.profile import PROFILES
 from portrait3d_core.rendering.settings import RenderSettings

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from portrait3d_core.cameras.cameras import refinement_views
+from portrait3d_core.cameras.paths import refinement_views
 from portrait3d_core.checkpoints.generator_file import load_generator
 from portrait3d_core.diffusion.oracle import OracleCritic
 from portrait3d_core.generator.config import OFFICIAL_512

@@ -8,17 +8,18 @@ from functools import partial
 
 import torch
 
-from portrait3d_core.cameras.cameras import frontal_camera, refinement_views, turntable
+from portrait3d_core.cameras.cameras import frontal_camera
+from portrait3d_core.cameras.paths import refinement_views, turntable
 from portrait3d_core.diffusion.diffusers_model import load_critic
 from portrait3d_core.diffusion.model import Critic
 from portrait3d_core.diffusion.oracle import OracleCritic
 from portrait3d_core.generator.layers import Noise
-from portrait3d_core.generator.superresolution import super_resolve
 from portrait3d_core.guidance.residual import Guide, SeenViews, image_gradient
 from portrait3d_core.guidance.views import draw_views
 from portrait3d_core.optimisation.levels import LevelOptimiser
 from portrait3d_core.pipeline import text_to_portrait
 from portrait3d_core.portrait.portrait import Portrait
+from portrait3d_core.portrait.superresolution import super_resolve
 from portrait3d_core.presets.profile import PROFILES
 from portrait3d_core.rendering.field import for_reading
 from portrait3d_core.rendering.render import RayNoise, RenderSettings, render

@@ -7,7 +7,8 @@ from typing import Any
 
 from comfy_api.latest import InputImpl, Types, io
 
-from portrait3d_core.cameras.cameras import Cameras, refinement_views, sway, turntable
+from portrait3d_core.cameras.cameras import Cameras
+from portrait3d_core.cameras.paths import refinement_views, sway, turntable
 from portrait3d_core.portrait.portrait import Portrait
 from portrait3d_core.rendering.render import RenderSettings
 from portrait3d_core.runtime.checks import check_choice, check_finite

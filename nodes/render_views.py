@@ -6,7 +6,8 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from portrait3d_core.cameras.cameras import focal_of, rows_of_views
+from portrait3d_core.cameras.cameras import focal_of
+from portrait3d_core.cameras.paths import rows_of_views
 from portrait3d_core.portrait.portrait import Portrait
 from portrait3d_core.stages.orbit import orbit, view_hints
 

@@ -266,7 +266,7 @@ def _toy_prompt(prompt: str) -> str:
 
 def _write_results(outcome: Outcome, profile: Profile, args: argparse.Namespace, bars: ProgressBars) -> None:
     """Portrait, orbit video, mesh and contact sheet; prints where they are."""
-    from .cameras.cameras import turntable
+    from .cameras.paths import turntable
     from .checkpoints.portrait_file import save_portrait
     from .runtime.images import contact_sheet, write_png, write_video
     from .stages.mesh.mesh import extract_mesh, save_mesh

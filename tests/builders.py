@@ -7,9 +7,9 @@ import torch
 
 from portrait3d_core.generator.config import GeneratorConfig
 from portrait3d_core.generator.generator import Generator
-from portrait3d_core.generator.superresolution import SuperResolutionConfig
 from portrait3d_core.portrait.decoder import Decoder
 from portrait3d_core.portrait.portrait import Portrait, Scene, ToRGB
+from portrait3d_core.portrait.superresolution import SuperResolutionConfig
 from portrait3d_core.portrait.trigrid import TriGrid
 
 SMALL = GeneratorConfig(

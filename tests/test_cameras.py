@@ -5,19 +5,8 @@ import math
 import pytest
 import torch
 
-from portrait3d_core.cameras.cameras import (
-    FOCAL_ALIGNED,
-    Cameras,
-    carried,
-    focal_of,
-    frontal_camera,
-    orbit_cameras,
-    pitch_from_paper_vertical,
-    refinement_views,
-    rows_of_views,
-    sway,
-    turntable,
-)
+from portrait3d_core.cameras.cameras import FOCAL_ALIGNED, Cameras, focal_of, frontal_camera, orbit_cameras
+from portrait3d_core.cameras.paths import carried, pitch_from_paper_vertical, refinement_views, rows_of_views, sway, turntable
 
 
 def test_frontal_camera_equals_the_published_label():

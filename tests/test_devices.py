@@ -9,7 +9,8 @@ from builders import SMALL, small_generator, small_portrait
 from pretend_device import There, pretend_device
 from torch.nn import functional as F
 
-from portrait3d_core.cameras.cameras import frontal_camera, orbit_cameras, refinement_views
+from portrait3d_core.cameras.cameras import frontal_camera, orbit_cameras
+from portrait3d_core.cameras.paths import refinement_views
 from portrait3d_core.diffusion.diffusers_loading import load_parts
 from portrait3d_core.diffusion.diffusers_model import DiffusersCritic
 from portrait3d_core.diffusion.oracle import OracleCritic

@@ -6,7 +6,8 @@ import pytest
 import torch
 from builders import SMALL, small_generator
 
-from portrait3d_core.cameras.cameras import frontal_camera, turntable
+from portrait3d_core.cameras.cameras import frontal_camera
+from portrait3d_core.cameras.paths import turntable
 from portrait3d_core.errors import Cancelled, SettingsError
 from portrait3d_core.rendering.render import RenderSettings
 from portrait3d_core.stages.latents import (

@@ -9,9 +9,9 @@ from torch.nn import functional as F
 
 from portrait3d_core.cameras.cameras import orbit_cameras
 from portrait3d_core.rendering import chunks as free_memory
-from portrait3d_core.rendering.chunks import GPU_RAYS, free_bytes, rays_that_fit
+from portrait3d_core.rendering.chunks import GPU_RAYS, rays_that_fit
 from portrait3d_core.rendering.render import RenderSettings, render
-from portrait3d_core.runtime.out_of_memory import SMALLEST_CHUNK
+from portrait3d_core.runtime.memory import SMALLEST_CHUNK, free_bytes
 from portrait3d_core.stages.mesh.mesh import MeshSettings, extract_mesh
 from portrait3d_core.stages.orbit import OrbitSettings, orbit
 

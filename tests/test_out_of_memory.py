@@ -5,7 +5,7 @@ import torch
 from pretend_device import There, pretend_device
 
 from portrait3d_core.errors import TooLittleMemoryError
-from portrait3d_core.runtime.out_of_memory import (
+from portrait3d_core.runtime.memory import (
     SMALLEST_CHUNK,
     SavedElsewhere,
     SmallerChunks,

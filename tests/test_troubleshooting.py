@@ -24,7 +24,7 @@ from portrait3d_core.rendering.settings import RenderSettings
 from portrait3d_core.runtime.checks import check_choice
 from portrait3d_core.runtime.files import write_safetensors
 from portrait3d_core.runtime.images import read_image
-from portrait3d_core.runtime.out_of_memory import SmallerChunks
+from portrait3d_core.runtime.memory import SmallerChunks
 from portrait3d_core.runtime.run_state import _read as read_run
 from portrait3d_core.stages.align.align import align
 from portrait3d_core.stages.latents import interpolate_portraits, random_latent

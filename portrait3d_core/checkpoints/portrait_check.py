@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from ..generator.superresolution import MAX_UPSAMPLER_INPUT_PX
 from ..portrait.portrait import Portrait
+from ..portrait.superresolution import MAX_UPSAMPLER_INPUT_PX
 from ..runtime.checks import check_finite, check_finite_fields
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)

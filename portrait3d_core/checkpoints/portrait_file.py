@@ -20,9 +20,9 @@ from torch import Tensor
 from ..body.smpl import LICENCE as BODY_LICENCE
 from ..body.warp import Body
 from ..errors import ModelFormatError, PortraitFormatError
-from ..generator.superresolution import SuperResolution
 from ..portrait.decoder import Decoder
 from ..portrait.portrait import Portrait, Provenance, Scene, StageRecord, ToRGB
+from ..portrait.superresolution import SuperResolution
 from ..portrait.trigrid import TriGrid
 from ..runtime.files import MAX_HEADER_BYTES, check_format_version, read_json_metadata, read_safetensors, write_safetensors
 from .portrait_check import FLOATS, check_portrait

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from ..errors import GuidanceError, MissingDependencyError, Portrait3DError
-from ..guidance.time_schedule import PredictionType
 from ..runtime.files import read_safetensors_header
+from .noise_schedule import PredictionType
 
 FOLDERS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 """What a pipeline folder of the Stable Diffusion layout must contain."""

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..guidance.time_schedule import flow_signal_noise, table_index, vp_signal_noise, x0_from_output
 from .diffusers_loading import DiffusionParts, freeze, latent_scale, load_parts, native_resolution, token_limit
 from .model import Prediction, combine_guidance
+from .noise_schedule import flow_signal_noise, table_index, vp_signal_noise, x0_from_output
 from .view_prompts import DEFAULT_VIEW_WORDS, ViewWords, check_token_count, clean_prompt
 
 

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..guidance.time_schedule import flow_signal_noise, vp_signal_noise
 from .model import Prediction, combine_guidance
+from .noise_schedule import flow_signal_noise, vp_signal_noise
 from .view_prompts import DEFAULT_VIEW_WORDS, ViewWords
 
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from ..errors import SettingsError
-from ..guidance.time_schedule import noise_from_x0
 from ..runtime.resize import resize_images
 from .model import Critic, Prediction, Prompt
+from .noise_schedule import noise_from_x0
 
 Predict = Callable[[Tensor, float], Prediction]
 """(noisy latents [B, C, h, w], t) -> prediction, with prompt, view and guidance scale already chosen."""

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .layers import Noise, SynthesisLayer, ToRGB, activate_, convolve, fold, resample_filter, smooth, transposed
+from ..portrait.convolutions import activate_, convolve, resample_filter, smooth, transposed
+from .layers import Noise, SynthesisLayer, ToRGB, fold
 
 
 def rolled_convolve(planes: Tensor, weight: Tensor, *, up: bool = False) -> Tensor:

@@ -10,7 +10,8 @@ import math
 
 from torch import Tensor, nn
 
-from .layers import Noise, SynthesisLayer, ToRGB, random_weights, resample_filter, upsample
+from ..portrait.convolutions import resample_filter, upsample
+from .layers import Noise, SynthesisLayer, ToRGB, random_weights
 
 
 def block_resolutions(last: int) -> list[int]:

@@ -12,9 +12,9 @@ from typing import Any
 
 from ..errors import SettingsError
 from ..portrait.portrait import Scene
+from ..portrait.superresolution import MAX_UPSAMPLER_INPUT_PX, SuperResolutionConfig
 from ..runtime.checks import check_finite_fields
 from .blocks import block_resolutions, latent_count
-from .superresolution import MAX_UPSAMPLER_INPUT_PX, SuperResolutionConfig
 
 MAX_SIZE = 1 << 16
 MAX_LAYERS = 64

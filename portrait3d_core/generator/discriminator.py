@@ -20,16 +20,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..cameras.cameras import Cameras
+from ..portrait.convolutions import ACTIVATION_GAIN, LEAKY_SLOPE, resample_filter
 from ..runtime.resize import resize_images
-from .layers import (
-    ACTIVATION_GAIN,
-    LEAKY_SLOPE,
-    FullyConnected,
-    leaky,
-    normalise_second_moment,
-    random_weights,
-    resample_filter,
-)
+from .layers import FullyConnected, leaky, normalise_second_moment, random_weights
 from .pose import MIRRORED_POSE_ENTRIES, mirror, seen_from_positive_x
 
 CLAMP = 256.0

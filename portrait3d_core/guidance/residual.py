@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..diffusion.model import Critic, Prompt, with_hints
 from ..diffusion.sampling import predict_under
-from ..runtime.out_of_memory import SavedElsewhere
+from ..runtime.memory import SavedElsewhere
 from ..runtime.resize import resize_images
 from .score_distillation import LOSS_FORMS, Evidence, LossName, Reference, WeightName, residual_weight
 

@@ -18,9 +18,9 @@ from typing import Literal
 from torch import Tensor
 
 from ..diffusion.model import Prediction
+from ..diffusion.noise_schedule import noise_from_x0
 from ..diffusion.sampling import Predict, SignalNoise, ddim
 from ..errors import SettingsError
-from .time_schedule import noise_from_x0
 
 LossName = Literal["sds", "csd", "nfsd", "reference_delta", "multi_step_x0"]
 WeightName = Literal["paper", "unit"]

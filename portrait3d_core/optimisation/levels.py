@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from ..errors import NumericalError, SettingsError
-from ..guidance.time_schedule import learning_rate_factor
 from ..portrait.portrait import Portrait
 from ..portrait.trigrid import TriGrid
 from ..runtime.checks import check_choice, check_finite_fields
 from ..runtime.run_state import group, load_leaves, load_optimiser_state, optimiser_state, prefixed
 from .adan import Adan
+from .learning_rate import learning_rate_factor
 from .preconditioning import feature_mixing, mix_features
 
 OptimiserName = Literal["adan", "adam"]

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from ..body.warp import Body
 from ..cameras.cameras import FOCAL_ALIGNED, PIVOT, RADIUS
-from ..generator.superresolution import SuperResolution
 from ..runtime.versions import current_versions
 from .decoder import Decoder
+from .superresolution import SuperResolution
 from .trigrid import TriGrid
 
 

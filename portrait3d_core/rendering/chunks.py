@@ -1,12 +1,10 @@
-"""How much memory a device has free, and how many rays at once that is enough for."""
+"""How many rays at once a device has memory for."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
-from ..runtime.out_of_memory import SMALLEST_CHUNK
+from ..runtime.memory import SMALLEST_CHUNK, free_bytes
 from .settings import RenderSettings
 
 SHARE = 1 / 8
@@ -15,27 +13,6 @@ BYTES_PER_SAMPLE = 2000
 """Of one sample of a ray with its gradient, at full size; a third of them lies outside of the crop and costs nothing."""
 GPU_RAYS = 16
 """Times as many rays at once as on a processor, whose caches a larger chunk would leave."""
-
-
-def free_bytes(device: torch.device) -> float | None:
-    """Bytes that torch can still allocate on ``device``; None where nobody knows."""
-    if device.type == "cpu":
-        return _free_on_processor()
-    if device.type == "mps":
-        return torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
-    backend: Any = getattr(torch, device.type, None)  # torch.cuda (also AMD's), torch.xpu, torch.npu, ...
-    if not hasattr(backend, "mem_get_info"):
-        return None
-    unused = backend.memory_reserved(device) - backend.memory_allocated(device)
-    return backend.mem_get_info(device)[0] + unused
-
-
-def _free_on_processor() -> float | None:
-    try:
-        import psutil  # which ComfyUI brings
-    except ImportError:
-        return None
-    return psutil.virtual_memory().available
 
 
 def rays_that_fit(settings: RenderSettings, device: torch.device) -> int:

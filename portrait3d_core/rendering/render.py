@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..cameras.cameras import Cameras
 from ..errors import SettingsError
-from ..generator.superresolution import super_resolve
+from ..portrait.superresolution import super_resolve
 from ..runtime.resize import resize_images
 from .field import density_grid, sample_field
 from .march import Field, Marched, Rays, march_rays

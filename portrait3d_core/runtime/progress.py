@@ -66,3 +66,8 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def is_due(every: int, step: int) -> bool:
+    """Whether something that happens every so many steps (0 = never) happens at this one; the first included."""
+    return every > 0 and (step == 1 or step % every == 0)

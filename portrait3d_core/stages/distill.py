@@ -16,7 +16,7 @@ from ..diffusion.model import Critic, Prompt
 from ..errors import SettingsError
 from ..guidance.residual import Guide, Moment, ResidualSpace, SeenViews, image_gradient
 from ..guidance.score_distillation import LossName, WeightName
-from ..guidance.time_schedule import TimeSchedule, draw_time, entropy_ramp, interpolate, is_due, progress_fraction
+from ..guidance.time_schedule import TimeSchedule, draw_time, entropy_ramp, interpolate, progress_fraction
 from ..guidance.views import ViewDraw, ViewSettings, draw_views
 from ..optimisation.levels import PAPER_ADAN, LevelOptimiser, Look, MovingAverage, OptimiserSettings
 from ..portrait.portrait import Portrait
@@ -24,8 +24,8 @@ from ..rendering.chunks import rays_that_fit
 from ..rendering.hints import HintName, Relief, hint_images
 from ..rendering.render import Rendering
 from ..runtime.checks import check_choice, check_finite_fields
-from ..runtime.out_of_memory import SmallerChunks, explain_out_of_memory
-from ..runtime.progress import OnStep, StepInfo, ignore_step
+from ..runtime.memory import SmallerChunks, explain_out_of_memory
+from ..runtime.progress import OnStep, StepInfo, ignore_step, is_due
 from ..runtime.resume import NO_KEEPER, RunKeeper
 
 STAGE = "distill"

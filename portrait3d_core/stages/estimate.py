@@ -12,9 +12,9 @@ import torch
 
 from ..generator.config import GeneratorConfig
 from ..generator.generator import Generator
-from ..generator.superresolution import SuperResolutionConfig
 from ..optimisation.levels import OptimiserSettings
 from ..portrait.portrait import Portrait
+from ..portrait.superresolution import SuperResolutionConfig
 from ..portrait.trigrid import TriGrid, merge_levels, merging_pays
 from ..rendering.settings import RenderSettings
 from .distill import DistillSettings

@@ -15,7 +15,7 @@ from ..rendering.chunks import rays_that_fit
 from ..rendering.field import for_reading
 from ..rendering.hints import HintName, Relief, hint_images
 from ..rendering.render import Rendering, RenderSettings, render, render_super
-from ..runtime.out_of_memory import SmallerChunks
+from ..runtime.memory import SmallerChunks
 from ..runtime.progress import OnStep, StepInfo, ignore_step
 
 STAGE = "orbit"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..cameras.cameras import turntable
+from ..cameras.paths import turntable
 from ..errors import SettingsError
 from ..portrait.portrait import Portrait
 from ..rendering.voxels import bake, view

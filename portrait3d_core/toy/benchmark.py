@@ -12,7 +12,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from ..cameras.cameras import Cameras, orbit_cameras, turntable
+from ..cameras.cameras import Cameras, orbit_cameras
+from ..cameras.paths import turntable
 from ..diffusion.model import Critic
 from ..diffusion.view_prompts import TOY_VIEW_WORDS
 from ..generator.generator import Generator

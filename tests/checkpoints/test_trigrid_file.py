@@ -7,7 +7,7 @@ import pytest
 import torch
 from builders import SMALL, SMALL_SINGLE, small_generator
 
-from portrait3d_core.cameras.cameras import turntable
+from portrait3d_core.cameras.paths import turntable
 from portrait3d_core.checkpoints.published.trigrid_file import load_trigrid_portrait, read_decoder_file, read_trigrid_file
 from portrait3d_core.errors import ModelFormatError
 from portrait3d_core.rendering.render import RenderSettings, render_super

@@ -7,12 +7,13 @@ import pytest
 import torch
 from builders import SMALL, SMALL_SINGLE, small_generator, small_portrait
 
-from portrait3d_core.cameras.cameras import orbit_cameras, turntable
+from portrait3d_core.cameras.cameras import orbit_cameras
+from portrait3d_core.cameras.paths import turntable
 from portrait3d_core.errors import SettingsError
 from portrait3d_core.generator.config import OFFICIAL_512, OFFICIAL_512_SINGLE, GeneratorConfig
 from portrait3d_core.generator.generator import Generator
 from portrait3d_core.generator.mapping import truncate
-from portrait3d_core.generator.superresolution import SuperResolution, SuperResolutionConfig, super_resolve
+from portrait3d_core.portrait.superresolution import SuperResolution, SuperResolutionConfig, super_resolve
 from portrait3d_core.rendering.render import RenderSettings, render_super
 from portrait3d_core.stages.orbit import orbit
 

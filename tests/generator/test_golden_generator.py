@@ -10,7 +10,7 @@ from portrait3d_core.checkpoints.generator_file import generator_from_state
 from portrait3d_core.checkpoints.published.generator_layout import infer_config
 from portrait3d_core.generator.config import OFFICIAL_512, OFFICIAL_512_SINGLE
 from portrait3d_core.generator.generator import Generator
-from portrait3d_core.generator.superresolution import SuperResolutionConfig, super_resolve
+from portrait3d_core.portrait.superresolution import SuperResolutionConfig, super_resolve
 from portrait3d_core.rendering.field import sample_field
 from portrait3d_core.rendering.render import RenderSettings, render, render_super
 

@@ -6,7 +6,8 @@ from torch.nn import functional as F
 
 from portrait3d_core.errors import SettingsError
 from portrait3d_core.generator.aware3d import RolledLayer, RolledToRGB, rolled_convolve
-from portrait3d_core.generator.layers import Noise, SynthesisLayer, activate_, convolve, fold, smooth, upsample
+from portrait3d_core.generator.layers import Noise, SynthesisLayer, fold
+from portrait3d_core.portrait.convolutions import activate_, convolve, smooth, upsample
 
 TAPS = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
 

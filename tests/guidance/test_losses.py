@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from portrait3d_core.diffusion.model import Prediction, combine_guidance
+from portrait3d_core.diffusion.noise_schedule import noise_from_x0
 from portrait3d_core.diffusion.oracle import OracleCritic
 from portrait3d_core.diffusion.sampling import ddim, edit_images, text_to_image
 from portrait3d_core.errors import SettingsError
 from portrait3d_core.guidance.residual import Guide, Moment, SeenViews, colour_loss, image_gradient
 from portrait3d_core.guidance.score_distillation import LOSS_FORMS, Evidence, Reference, residual_weight
-from portrait3d_core.guidance.time_schedule import noise_from_x0
 from portrait3d_core.runtime.resize import resize_images
 
 

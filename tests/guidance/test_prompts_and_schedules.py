@@ -3,6 +3,13 @@
 import pytest
 import torch
 
+from portrait3d_core.diffusion.noise_schedule import (
+    flow_signal_noise,
+    noise_from_x0,
+    table_index,
+    vp_signal_noise,
+    x0_from_output,
+)
 from portrait3d_core.diffusion.view_prompts import (
     DEFAULT_VIEW_WORDS,
     PAPER_VIEW_WORDS,
@@ -12,18 +19,9 @@ from portrait3d_core.diffusion.view_prompts import (
     linear_view_weights,
 )
 from portrait3d_core.errors import GuidanceError, SettingsError
-from portrait3d_core.guidance.time_schedule import (
-    draw_time,
-    flow_signal_noise,
-    interpolate,
-    is_due,
-    learning_rate_factor,
-    noise_from_x0,
-    progress_fraction,
-    table_index,
-    vp_signal_noise,
-    x0_from_output,
-)
+from portrait3d_core.guidance.time_schedule import draw_time, interpolate, progress_fraction
+from portrait3d_core.optimisation.learning_rate import learning_rate_factor
+from portrait3d_core.runtime.progress import is_due
 
 
 def test_linear_view_weights_are_the_papers_blend():

@@ -7,9 +7,10 @@ from golden import golden_a, golden_generator
 from reference import field, mesh, synthesis, volume
 
 from portrait3d_core.cameras.cameras import frontal_camera, orbit_cameras
-from portrait3d_core.generator.layers import convolve, fold
-from portrait3d_core.generator.superresolution import super_resolve
+from portrait3d_core.generator.layers import fold
+from portrait3d_core.portrait.convolutions import convolve
 from portrait3d_core.portrait.decoder import decode
+from portrait3d_core.portrait.superresolution import super_resolve
 from portrait3d_core.portrait.trigrid import merge_levels, sample_trigrid
 from portrait3d_core.rendering.field import density_grid
 from portrait3d_core.rendering.render import RayNoise, RenderSettings, render

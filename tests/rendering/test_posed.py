@@ -7,7 +7,8 @@ import torch
 from bodies import small_body
 from builders import SMALL, small_portrait
 
-from portrait3d_core.cameras.cameras import frontal_camera, turntable
+from portrait3d_core.cameras.cameras import frontal_camera
+from portrait3d_core.cameras.paths import turntable
 from portrait3d_core.rendering.render import RenderSettings, render
 
 SETTINGS = RenderSettings(resolution=16, coarse_samples=12, fine_samples=8, rays_per_chunk=100)

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from portrait3d_core.cameras.cameras import turntable
+from portrait3d_core.cameras.paths import turntable
 from portrait3d_core.toy.benchmark import (
     RESOLUTION,
     SILHOUETTE_VIEWS,

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ...errors import ModelFormatError
 from ...generator.config import OFFICIAL_512, OFFICIAL_512_SINGLE, GeneratorConfig
-from ...generator.superresolution import SuperResolutionConfig
+from ...portrait.superresolution import SuperResolutionConfig
 
 EXPECTED = "a 3DPortraitGAN generator, with keys such as 'backbone.mapping.fc0.weight'"
 BODY_PREFIX = "renderer."

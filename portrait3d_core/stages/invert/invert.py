@@ -25,7 +25,7 @@ from ...optimisation.perceptual import MultiScaleLoss, Perceptual
 from ...portrait.portrait import Portrait
 from ...rendering.render import RenderSettings
 from ...runtime.checks import check_finite_fields
-from ...runtime.out_of_memory import explain_out_of_memory
+from ...runtime.memory import explain_out_of_memory
 from ...runtime.progress import OnStep, ignore_step
 from ...runtime.resume import NO_KEEPER, RunKeeper
 from ..align.align import Alignment, AlignSettings, align

@@ -20,7 +20,7 @@ from ...generator.generator import Generator
 from ...optimisation.finite_adam import FiniteAdam
 from ...portrait.portrait import Portrait
 from ...rendering.chunks import rays_that_fit
-from ...runtime.out_of_memory import SmallerChunks
+from ...runtime.memory import SmallerChunks
 from ...runtime.resume import NO_KEEPER, RunKeeper
 from .latent_statistics import LatentStatistics, to_w_plus
 from .noise_patterns import lent_noise, noise_regulariser, normalise

@@ -21,7 +21,7 @@ from ...portrait.portrait import Portrait
 from ...rendering.chunks import rays_that_fit
 from ...rendering.render import RenderSettings, render
 from ...runtime.checks import check_finite_fields
-from ...runtime.out_of_memory import SmallerChunks
+from ...runtime.memory import SmallerChunks
 from ...runtime.resume import NO_KEEPER, RunKeeper
 from .photo_log import PhotoLog
 from .photo_loss import Look, PhotoLoss, compare, in_chunks, in_pose

@@ -26,7 +26,7 @@ from ...portrait.portrait import Portrait, Scene
 from ...rendering.field import POINTS_PER_CHUNK, density, for_reading
 from ...rendering.rays import camera_rays
 from ...rendering.render import RenderSettings, render
-from ...runtime.out_of_memory import SmallerChunks, explain_out_of_memory
+from ...runtime.memory import SmallerChunks, explain_out_of_memory
 from ...runtime.progress import OnStep, StepInfo, ignore_step
 from .isosurface import decimate, field_normals, largest_piece, marching_cubes
 from .mesh_file import Mesh, save_mesh

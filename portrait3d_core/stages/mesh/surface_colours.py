@@ -14,7 +14,7 @@ from ...cameras.cameras import Cameras, orbit_cameras
 from ...portrait.portrait import Portrait, Scene
 from ...rendering.compositing import EMPTY_LOGIT, interval_weights, sample_weights
 from ...rendering.field import POINTS_PER_CHUNK, sample_field
-from ...runtime.out_of_memory import SmallerChunks
+from ...runtime.memory import SmallerChunks
 from ..orbit import Views
 
 _OUTSIDE_M, _INSIDE_M = 0.004, 0.012

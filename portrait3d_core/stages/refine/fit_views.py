@@ -11,15 +11,14 @@ from torch import Tensor
 
 from ...cameras.cameras import Cameras
 from ...errors import ImageError
-from ...guidance.time_schedule import is_due
 from ...optimisation.levels import LevelOptimiser, Look
 from ...optimisation.picture_loss import gradient_loss, masked_pixel_loss, view_weights
 from ...portrait.portrait import Portrait
 from ...rendering.chunks import rays_that_fit
 from ...rendering.rays import Patch
 from ...rendering.render import RayNoise, Rendering, RenderSettings, render
-from ...runtime.out_of_memory import SmallerChunks, explain_out_of_memory
-from ...runtime.progress import OnStep, StepInfo, ignore_step
+from ...runtime.memory import SmallerChunks, explain_out_of_memory
+from ...runtime.progress import OnStep, StepInfo, ignore_step, is_due
 from ...runtime.resume import NO_KEEPER, RunKeeper
 from .settings import RefineSettings
 

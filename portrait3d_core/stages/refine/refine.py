@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ...cameras.cameras import Cameras, refinement_views
+from ...cameras.cameras import Cameras
+from ...cameras.paths import refinement_views
 from ...diffusion.model import Critic, Prompt, with_hints
 from ...diffusion.sampling import edit_images
 from ...errors import NumericalError
 from ...portrait.portrait import Portrait
 from ...rendering.hints import hint_images
-from ...runtime.out_of_memory import explain_out_of_memory
+from ...runtime.memory import explain_out_of_memory
 from ...runtime.progress import OnStep, StepInfo, ignore_step
 from ...runtime.resume import NO_KEEPER, RunKeeper
 from ..orbit import OrbitSettings, Views, orbit, relief_of

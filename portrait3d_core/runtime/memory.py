@@ -1,4 +1,4 @@
-"""What to do when a device runs out of memory: free what is cached, look at fewer rays at once, try again."""
+"""How much memory a device has free, and what to do when it runs out: free what is cached, look at fewer rays, try again."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import gc
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 
@@ -120,3 +120,24 @@ def too_little_memory(error: BaseException) -> TooLittleMemoryError:
         expected="about as much as the node says when it starts",
         fix="lower the resolution, the samples or the views per step, close other programs, or unload other models",
     )
+
+
+def free_bytes(device: torch.device) -> float | None:
+    """Bytes that torch can still allocate on ``device``; None where nobody knows."""
+    if device.type == "cpu":
+        return _free_on_processor()
+    if device.type == "mps":
+        return torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
+    backend: Any = getattr(torch, device.type, None)  # torch.cuda (also AMD's), torch.xpu, torch.npu, ...
+    if not hasattr(backend, "mem_get_info"):
+        return None
+    unused = backend.memory_reserved(device) - backend.memory_allocated(device)
+    return backend.mem_get_info(device)[0] + unused
+
+
+def _free_on_processor() -> float | None:
+    try:
+        import psutil  # which ComfyUI brings
+    except ImportError:
+        return None
+    return psutil.virtual_memory().available
