@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from portrait3d_core.bundle.files import generator_path
 from portrait3d_core.cameras.paths import refinement_views
 from portrait3d_core.checkpoints.generator_file import load_generator
 from portrait3d_core.diffusion.oracle import OracleCritic
@@ -29,7 +30,6 @@ from portrait3d_core.stages.invert.invert import invert
 from portrait3d_core.stages.latents import random_portrait
 from portrait3d_core.stages.refine.fit_views import fit_views
 from portrait3d_core.stages.refine.settings import TOY_REFINE
-from portrait3d_core.toy.bundle_files import generator_path
 
 from .measure import resident_bytes
 

@@ -8,6 +8,7 @@ from functools import partial
 
 import torch
 
+from portrait3d_core.bundle.files import diffusion_path
 from portrait3d_core.cameras.cameras import frontal_camera
 from portrait3d_core.cameras.paths import refinement_views, turntable
 from portrait3d_core.diffusion.diffusers_model import load_critic
@@ -28,7 +29,6 @@ from portrait3d_core.stages import distill
 from portrait3d_core.stages.mesh.mesh import MeshSettings, density_to_logit, extract_mesh
 from portrait3d_core.stages.orbit import OrbitSettings, orbit
 from portrait3d_core.stages.refine import refine
-from portrait3d_core.toy.bundle_files import diffusion_path
 from tests.reference import mesh as literal_mesh
 from tests.reference import synthesis, volume
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
+from portrait3d_core.bundle.files import diffusion_path
 from portrait3d_core.diffusion.diffusers_loading import load_parts
 from portrait3d_core.diffusion.diffusers_model import DiffusersCritic
-from portrait3d_core.toy.bundle_files import diffusion_path
 
 UNET = {"sample_size": 64, "cross_attention_dim": 768}
 """The rest is what diffusers takes for granted: 320, 640, 1280, 1280 channels and two layers per block."""

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from portrait3d_core.bundle.files import generator_path
 from portrait3d_core.checkpoints.generator_file import load_generator
 from portrait3d_core.generator.config import OFFICIAL_512
 from portrait3d_core.generator.generator import Generator
 from portrait3d_core.portrait.decoder import Decoder
 from portrait3d_core.portrait.portrait import Portrait
 from portrait3d_core.stages.latents import random_portrait
-from portrait3d_core.toy.bundle_files import generator_path
 
 SIZES = ("toy", "official")
 HALF_AXES_M = (0.13, 0.21, 0.15)

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from portrait3d_core.bundle.files import generator_path
 from portrait3d_core.cameras.cameras import Cameras, orbit_cameras
 from portrait3d_core.checkpoints.generator_file import load_generator
 from portrait3d_core.rendering.settings import RenderSettings
@@ -21,7 +22,6 @@ from portrait3d_core.stages.latents import random_portrait
 from portrait3d_core.stages.mesh.mesh import Mesh, MeshSettings, extract_mesh
 from portrait3d_core.stages.mesh.texture_raster import nearest_fragments, rasterise
 from portrait3d_core.stages.orbit import OrbitSettings, Views, orbit
-from portrait3d_core.toy.bundle_files import generator_path
 
 YAWS_DEG, PITCHES_DEG = [20.0, 110.0, 200.0, 290.0, -35.0], [10.0, 5.0, 0.0, 10.0, 25.0]
 

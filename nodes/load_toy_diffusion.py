@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from portrait3d_core.toy.bundle_files import diffusion_path
+from portrait3d_core.bundle.files import diffusion_path
 
 from .schema import schema
 from .sockets import CATEGORY

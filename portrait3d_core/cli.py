@@ -225,16 +225,16 @@ def _prepare_output(folder: Path) -> None:
 
 
 def _load_generator(args: argparse.Namespace, device: torch.device) -> Generator:
+    from .bundle.files import generator_path
     from .checkpoints.generator_file import load_generator
-    from .toy.bundle_files import generator_path
 
     generator = load_generator(generator_path() if args.generator is None else args.generator)
     return generator.to(device).eval().requires_grad_(False)
 
 
 def _load_critic(args: argparse.Namespace, device: torch.device) -> Critic:
+    from .bundle.files import diffusion_path
     from .diffusion.diffusers_model import load_critic
-    from .toy.bundle_files import diffusion_path
 
     path = diffusion_path() if args.diffusion is None else args.diffusion
     half = args.half and device.type != "cpu"
@@ -255,7 +255,7 @@ def _keeper(args: argparse.Namespace) -> RunKeeper:
 
 def _toy_prompt(prompt: str) -> str:
     """A free sentence in the few words the toy model was taught; says what it understood."""
-    from .toy.captions import in_toy_words
+    from .data.figurines.captions import in_toy_words
 
     if not prompt:
         return prompt

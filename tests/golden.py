@@ -1,6 +1,6 @@
 """Reference numbers of the original implementation (see docs/method.md, "Numerical agreement").
 
-``tests/data`` holds the part that a fresh clone tests against; when ``shared/golden`` lies beside the repository the
+``tests/fixtures`` holds the part that a fresh clone tests against; when ``shared/golden`` lies beside the repository the
 same tests also run against the complete files, and a tensor that only those hold is skipped in the slim run.
 """
 
@@ -19,7 +19,7 @@ from portrait3d_core.cameras.cameras import Cameras
 from portrait3d_core.checkpoints.generator_file import generator_from_state, infer_config
 from portrait3d_core.generator.generator import Generator
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parent / "fixtures"
 FULL = Path(__file__).parents[2] / "shared" / "golden"
 
 

@@ -72,7 +72,7 @@ def test_a_prompt_beyond_the_token_limit(tmp_path, capsys):
 
 
 def toy_folder():
-    from portrait3d_core.toy.bundle_files import diffusion_path
+    from portrait3d_core.bundle.files import diffusion_path
 
     return diffusion_path()
 

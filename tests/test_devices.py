@@ -9,6 +9,7 @@ from builders import SMALL, small_generator, small_portrait
 from pretend_device import There, pretend_device
 from torch.nn import functional as F
 
+from portrait3d_core.bundle.files import diffusion_path
 from portrait3d_core.cameras.cameras import frontal_camera, orbit_cameras
 from portrait3d_core.cameras.paths import refinement_views
 from portrait3d_core.diffusion.diffusers_loading import load_parts
@@ -33,7 +34,6 @@ from portrait3d_core.stages.mesh.mesh import MeshSettings, extract_mesh
 from portrait3d_core.stages.orbit import OrbitSettings, orbit
 from portrait3d_core.stages.refine.fit_views import fit_views
 from portrait3d_core.stages.refine.settings import TOY_REFINE
-from portrait3d_core.toy.bundle_files import diffusion_path
 
 RENDER = RenderSettings(resolution=12, coarse_samples=8, fine_samples=6, rays_per_chunk=50)
 

@@ -16,7 +16,7 @@ from portrait3d_core.rendering.render import RenderSettings, render
 from portrait3d_core.runtime.files import read_safetensors
 from portrait3d_core.runtime.images import read_image
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parent / "fixtures"
 SNAPSHOT = DATA / "public_surface.json"
 
 

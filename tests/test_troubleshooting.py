@@ -13,6 +13,7 @@ from builders import small_generator, small_portrait
 
 import portrait3d_core
 from portrait3d_core import errors
+from portrait3d_core.bundle.files import generator_path
 from portrait3d_core.cameras.cameras import frontal_camera
 from portrait3d_core.checkpoints.generator_file import load_generator
 from portrait3d_core.checkpoints.latent_file import load_latent, save_latent
@@ -33,7 +34,6 @@ from portrait3d_core.stages.pose import PoseSettings, pose_portrait
 from portrait3d_core.stages.refine.fit_views import fit_views
 from portrait3d_core.stages.refine.refine import EditedViews
 from portrait3d_core.stages.refine.settings import RefineSettings
-from portrait3d_core.toy.bundle_files import generator_path
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")

@@ -14,7 +14,7 @@ from portrait3d_core.cli import main
 from portrait3d_core.errors import ModelFormatError
 from portrait3d_core.runtime.files import sha256
 
-from .official_pickle import write_official_pickle
+from .published.official_pickle import write_official_pickle
 
 PARAMETERS = f"{sum(parameter.numel() for parameter in small_generator().parameters()):,}"
 

@@ -4,7 +4,7 @@ from bodies import body_state
 from builders import small_generator
 from safetensors import safe_open
 
-from ..checkpoints.official_pickle import write_official_pickle
+from ..checkpoints.published.official_pickle import write_official_pickle
 from .graphs import Graph, save
 
 MODEL = "model_512.pkl"

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from ..builders import small_generator
-from ..checkpoints.official_pickle import write_official_pickle
+from ..checkpoints.published.official_pickle import write_official_pickle
 
 MARK, STOP, PROTO = b"(", b".", b"\x80\x04"
 MAGIC = pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2)

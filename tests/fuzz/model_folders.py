@@ -18,9 +18,9 @@ from contextlib import redirect_stderr
 from pathlib import Path
 from unittest.mock import patch
 
+from portrait3d_core.bundle.files import BUNDLE, DIFFUSION
 from portrait3d_core.diffusion.diffusers_loading import load_parts
 from portrait3d_core.errors import GuidanceError
-from portrait3d_core.toy.bundle_files import BUNDLE, DIFFUSION
 
 from .hostile import Case, flipped
 from .measuring import Result, measure

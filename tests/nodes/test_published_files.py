@@ -5,7 +5,7 @@ import torch
 from builders import make_read_only, small_generator, small_portrait
 from safetensors import safe_open
 
-from ..checkpoints.official_pickle import write_official_pickle
+from ..checkpoints.published.official_pickle import write_official_pickle
 
 BODY = {"renderer.shaped_smpl": torch.zeros(1, 4, 3)}
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 from builders import small_generator, small_portrait
 
+from portrait3d_core.bundle.files import generator_path
 from portrait3d_core.cameras.cameras import Cameras, frontal_camera, orbit_cameras
 from portrait3d_core.checkpoints.generator_file import load_generator
 from portrait3d_core.errors import SettingsError
 from portrait3d_core.rendering import march
 from portrait3d_core.rendering.render import RayNoise, RenderSettings, density_grid, render, render_super, sample_field
-from portrait3d_core.toy.bundle_files import generator_path
 
 SETTINGS = RenderSettings(resolution=10, coarse_samples=10, fine_samples=8)
 VIEWS = orbit_cameras([0.0, 70.0, 200.0], [0.0, 15.0, -10.0])

@@ -7,6 +7,7 @@ import torch
 from bodies import small_body
 from builders import small_portrait
 
+from portrait3d_core.bundle.files import generator_path
 from portrait3d_core.cameras.cameras import orbit_cameras
 from portrait3d_core.checkpoints.generator_file import load_generator
 from portrait3d_core.errors import Cancelled
@@ -15,7 +16,6 @@ from portrait3d_core.rendering.render import RenderSettings, render
 from portrait3d_core.rendering.voxels import Voxels, bake, view
 from portrait3d_core.stages.latents import random_portrait
 from portrait3d_core.stages.pose import PoseSettings, pose_portrait
-from portrait3d_core.toy.bundle_files import generator_path
 
 SIDE = 0.5
 

@@ -1,0 +1,1 @@
+"""Worlds with exact truth, and photographs: what the networks are taught with."""

@@ -1,0 +1,1 @@
+"""Figurines: a procedural world of toy-like busts."""

@@ -1,0 +1,145 @@
+"""Gates of the toy bundle: ``python -m portrait3d_core.evaluation.evaluate [--prompts 50] [--json FILE] [--strips DIR]``.
+
+Runs the benchmark cases, prints for every gate what was wanted and what was reached, and exits with 0 only if all
+gates pass. About one minute per prompt and processor core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from ..bundle.files import BUNDLE, diffusion_path, generator_path
+from ..runtime.files import atomic_write
+from .benchmark import Case, Pictures, Scores, draw_cases, run_case
+
+START_RIGHT_LIMIT = 0.05
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One requirement: ``reached`` must be at least (``at_least``) or at most ``wanted``. None reached = no such case."""
+
+    name: str
+    wanted: float
+    reached: float | None
+    at_least: bool = True
+
+    @property
+    def passed(self) -> bool:
+        if self.reached is None:
+            return False
+        return self.reached >= self.wanted if self.at_least else self.reached <= self.wanted
+
+
+def judge(scores: Sequence[Scores]) -> list[Gate]:
+    """All gates for the scores of a run."""
+    new_colours = _of_kind(scores, "diffusion_only")
+    return [
+        Gate("new colour right, seen combinations", 0.90, _mean(_colours_right, _of_kind(scores, "seen"))),
+        Gate("new colour right, unseen combinations", 0.80, _mean(_colours_right, _of_kind(scores, "unseen"))),
+        Gate("new colour right, known to the diffusion model only", 0.60, _mean(_colours_right, new_colours)),
+        Gate("the same before distillation", START_RIGHT_LIMIT, _mean(lambda s: s.start_right, new_colours), False),
+        Gate("change of untouched parts (CIE76)", 12.0, _mean(lambda s: s.untouched, scores), False),
+        Gate("over-saturated pixels", 0.05, _mean(lambda s: s.saturated, scores), False),
+        Gate("silhouette IoU with the exact head", 0.93, _mean(lambda s: s.iou_truth, scores)),
+        Gate("heads with eyes on the back", 0.0, _mean(lambda s: s.faces_behind > 0, scores), False),
+        Gate("watertight meshes", 1.0, _mean(lambda s: s.watertight, scores)),
+    ]
+
+
+def table(gates: Sequence[Gate], scores: Sequence[Scores]) -> str:
+    """The gates as text, one per line, and the numbers that explain them."""
+    lines = [f"{'gate':<54}{'wanted':>10}{'reached':>10}"]
+    for gate in gates:
+        reached = "no case" if gate.reached is None else f"{gate.reached:.3f}"
+        sign = ">=" if gate.at_least else "<="
+        lines.append(f"{gate.name:<54}{f'{sign} {gate.wanted:g}':>10}{reached:>10}  {'ok' if gate.passed else 'MISSED'}")
+    kept = _mean(lambda s: s.iou_start, scores)
+    lines.append(f"silhouette IoU with the start (no gate): {'no case' if kept is None else f'{kept:.3f}'}")
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the evaluation. Returns a process exit code: 0 when every gate passes."""
+    parser = argparse.ArgumentParser(prog="portrait3d_core.evaluation.evaluate", description="Check the toy bundle's gates.")
+    parser.add_argument("--prompts", type=int, default=50, help="number of edits (default 50)")
+    parser.add_argument("--seed", type=int, default=0, help="draws the heads and the edits (default 0)")
+    parser.add_argument("--workers", type=int, default=1, help="processes of one thread each (default 1)")
+    parser.add_argument("--bundle", type=Path, default=BUNDLE, help="bundle folder (default: the package's own)")
+    parser.add_argument("--json", type=Path, help="write all scores and gates to this file")
+    parser.add_argument("--strips", type=Path, help="write start and result of every edit as PNG to this folder")
+    chosen = parser.parse_args(arguments)
+    scores: list[Scores] = []
+    evaluate_one = partial(_evaluate, bundle=chosen.bundle, strips=chosen.strips)
+    with multiprocessing.get_context("spawn").Pool(chosen.workers, torch.set_num_threads, (1,)) as pool:
+        for score in pool.imap(evaluate_one, draw_cases(chosen.prompts, chosen.seed)):
+            scores.append(score)
+            print(_line(score), flush=True)
+    gates = judge(scores)
+    print(table(gates, scores))
+    if chosen.json is not None:
+        _write_json(chosen.json, gates, scores)
+    return 0 if all(gate.passed for gate in gates) else 1
+
+
+def _evaluate(case: Case, bundle: Path, strips: Path | None) -> Scores:
+    """Run one case in this process."""
+    from ..checkpoints.generator_file import load_generator
+    from ..diffusion.diffusers_model import load_critic
+    from ..stages.distill import TOY_EDIT_DISTILL
+
+    generator, critic = load_generator(generator_path(bundle)), load_critic(diffusion_path(bundle))
+    scores, before, after = run_case(case, generator, critic, TOY_EDIT_DISTILL)
+    if strips is not None:
+        _write_strip(strips / f"{case.number:03d}_{case.kind}.png", before, after)
+    return scores
+
+
+def _write_strip(path: Path, before: Pictures, after: Pictures) -> None:
+    """All views of the start in the upper row, of the result in the lower."""
+    from ..runtime.images import write_png
+
+    rows = [torch.cat(list(pictures.images), dim=-1) for pictures in (before, after)]
+    write_png(torch.cat(rows, dim=-2).movedim(0, -1), path)
+
+
+def _write_json(path: Path, gates: Sequence[Gate], scores: Sequence[Scores]) -> None:
+    report = {
+        "gates": [{**asdict(gate), "passed": gate.passed} for gate in gates],
+        "cases": [asdict(score) for score in scores],
+    }
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(report, indent=1), encoding="utf-8")
+
+
+def _line(score: Scores) -> str:
+    verdict = "right" if _colours_right(score) else "WRONG"
+    return (
+        f"{score.number:3d} {score.kind:<15}{verdict}  untouched {score.untouched:5.1f}  saturated {score.saturated:.3f}  "
+        f"IoU {score.iou_truth:.3f} / start {score.iou_start:.3f}  behind {score.faces_behind}  {score.prompt}"
+    )
+
+
+def _colours_right(score: Scores) -> bool:
+    return score.right and score.others_right
+
+
+def _of_kind(scores: Sequence[Scores], kind: str) -> list[Scores]:
+    return [score for score in scores if score.kind == kind]
+
+
+def _mean(value: Callable[[Scores], float], scores: Sequence[Scores]) -> float | None:
+    return sum(float(value(score)) for score in scores) / len(scores) if scores else None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

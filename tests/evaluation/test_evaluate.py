@@ -1,0 +1,196 @@
+"""The evaluation: metrics on made-up pictures, the choice of cases, and gates that a wrong result fails."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from portrait3d_core.cameras.paths import turntable
+from portrait3d_core.data.figurines.heads import HAIR_COLOURS, render_head, split_of, trace
+from portrait3d_core.evaluation.benchmark import (
+    RESOLUTION,
+    SILHOUETTE_VIEWS,
+    Pictures,
+    Scores,
+    colour_views,
+    draw_cases,
+    eye_rows,
+    grown,
+    measure,
+    shrunk,
+)
+from portrait3d_core.evaluation.evaluate import Gate, judge, table
+from portrait3d_core.evaluation.metrics import (
+    colour_difference,
+    eye_white_pixels,
+    is_watertight,
+    nearest_colour,
+    oversaturated_share,
+    peak_signal_to_noise,
+    region_change,
+    silhouette_iou,
+    srgb_to_lab,
+)
+
+TETRAHEDRON = torch.tensor([[0, 1, 2], [0, 3, 1], [1, 3, 2], [2, 3, 0]])
+PERFECT = Scores(0, "seen", "a prompt", False, True, True, 0.0, 0.0, 1.0, 1.0, 0, True)
+
+
+def plain(colour, size=4):
+    """[1, 3, size, size] of one colour."""
+    return torch.tensor(colour)[None, :, None, None].expand(1, 3, size, size)
+
+
+def everywhere(size=4):
+    return torch.ones(1, size, size, dtype=torch.bool)
+
+
+def truth_pictures(head):
+    """What a perfect portrait of ``head`` would look like."""
+    colours = render_head(head, colour_views(), RESOLUTION)
+    silhouettes = render_head(head, turntable(SILHOUETTE_VIEWS), RESOLUTION)
+    return Pictures(colours.rgb, colours.mask, silhouettes.mask)
+
+
+@pytest.mark.parametrize(
+    ("rgb", "lab"),
+    [((1.0, 1.0, 1.0), (100.0, 0.0, 0.0)), ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0)), ((1.0, 0.0, 0.0), (53.24, 80.09, 67.20))],
+)
+def test_lab_of_known_colours(rgb, lab):
+    torch.testing.assert_close(srgb_to_lab(torch.tensor(rgb)), torch.tensor(lab), atol=0.05, rtol=0)
+
+
+def test_colour_difference_of_black_and_white():
+    assert colour_difference(torch.zeros(3), torch.ones(3)) == pytest.approx(100, abs=0.05)
+
+
+@pytest.mark.parametrize("name", list(HAIR_COLOURS))
+@pytest.mark.parametrize("shade", [0.6, 1.0])
+def test_every_shaded_palette_colour_is_recognised(name, shade):
+    image = plain(tuple(shade * value for value in HAIR_COLOURS[name]))
+    assert nearest_colour(image, everywhere(), torch.full((1, 4, 4), shade), HAIR_COLOURS) == name
+
+
+def test_region_change_looks_at_the_region_only():
+    before, after = plain((0.5, 0.5, 0.5)), plain((0.5, 0.5, 0.5)).clone()
+    after[..., 0, 0] = 1.0
+    region = everywhere()
+    assert region_change(before, after, region) > 1
+    region[:, 0, 0] = False
+    assert region_change(before, after, region) == 0
+
+
+def test_near_black_is_not_over_saturated_by_noise():
+    assert oversaturated_share(plain((0.15, 0.13, 0.18)), everywhere(), (0.15, 0.14, 0.17)) == 0.0
+    assert oversaturated_share(plain((0.12, 0.12, 0.3)), everywhere(), (0.15, 0.14, 0.17)) == 1.0
+
+
+def test_oversaturation_is_relative_to_the_wanted_colour():
+    vivid = plain((0.0, 1.0, 0.0))
+    assert oversaturated_share(vivid, everywhere(), (0.5, 0.8, 0.5)) == 1.0
+    assert oversaturated_share(vivid, everywhere(), (0.05, 1.0, 0.05)) == 0.0
+
+
+def test_silhouette_iou_counts_overlap():
+    left, upper = torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 4)
+    left[..., :2], upper[..., :2, :] = 1, 1
+    assert silhouette_iou(left, left) == 1.0
+    assert silhouette_iou(left, upper) == pytest.approx(4 / 12)
+
+
+def test_eye_white_is_found():
+    image = plain(HAIR_COLOURS["brown"])[0].clone()
+    assert eye_white_pixels(image, everywhere()[0]) == 0
+    image[:, 1, 1:3] = 0.98
+    assert eye_white_pixels(image, everywhere()[0]) == 2
+
+
+def test_watertight_needs_every_edge_twice():
+    assert is_watertight(TETRAHEDRON)
+    assert not is_watertight(TETRAHEDRON[:3])
+    assert not is_watertight(torch.cat([TETRAHEDRON[:3], TETRAHEDRON[3:].flip(1)]))
+    assert not is_watertight(TETRAHEDRON[:0])
+
+
+def test_peak_signal_to_noise_of_a_known_error():
+    assert peak_signal_to_noise(plain((0.5,) * 3), plain((0.6,) * 3)) == pytest.approx(20, abs=1e-3)
+
+
+def test_regions_grow_and_shrink():
+    region = torch.zeros(1, 5, 5, dtype=torch.bool)
+    region[:, 1:4, 1:4] = True
+    assert grown(region).all()
+    assert shrunk(region).sum() == 1
+
+
+def test_cases_are_what_their_kind_says():
+    cases = draw_cases(12, seed=0)
+    assert cases == draw_cases(12, seed=0) != draw_cases(12, seed=1)
+    assert [case.kind for case in cases[:3]] == ["seen", "unseen", "diffusion_only"]
+    for case in cases:
+        assert split_of(case.start) == "train"
+        assert split_of(case.target) == {"seen": "train"}.get(case.kind, case.kind)
+        changed = [name for name in vars(case.start) if getattr(case.start, name) != getattr(case.target, name)]
+        assert changed == [case.attribute]
+    assert {case.attribute for case in cases} == {"hair_colour", "shirt"}
+
+
+@pytest.mark.parametrize("number", [0, 2, 4])
+def test_a_perfect_result_passes_and_an_unchanged_one_does_not(number):
+    case = draw_cases(number + 1, seed=0)[number]
+    start, target = truth_pictures(case.start), truth_pictures(case.target)
+    perfect = measure(case, start, target, watertight=True)
+    assert perfect.right and perfect.others_right and not perfect.start_right
+    assert perfect.untouched < 3 and perfect.saturated < 0.05
+    assert perfect.iou_truth == perfect.iou_start == 1.0 and perfect.faces_behind == 0
+    assert not measure(case, start, start, watertight=True).right
+
+
+def test_eyes_on_the_back_are_counted_but_not_the_wall_behind_a_missing_lock():
+    case = draw_cases(1, seed=0)[0]
+    start, target = truth_pictures(case.start), truth_pictures(case.target)
+    painted, missing = target.images.clone(), target.opacity.clone()
+    rows = eye_rows(trace(case.target, colour_views(), RESOLUTION))[:, 0].nonzero()
+    middle = slice(int(rows.min()), int(rows.max()) + 1)
+    painted[-1, :, middle, RESOLUTION // 2 - 4 : RESOLUTION // 2 + 4] = 0.99
+    missing[-1, :, middle] = 0.0
+    assert measure(case, start, dataclasses.replace(target, images=painted), watertight=True).faces_behind > 10
+    assert measure(case, start, dataclasses.replace(target, images=painted, opacity=missing), watertight=True).faces_behind == 0
+
+
+def test_a_white_shirt_below_the_hair_is_no_eye():
+    case = draw_cases(1, seed=0)[0]
+    start, target = truth_pictures(case.start), truth_pictures(case.target)
+    below = int(eye_rows(trace(case.target, colour_views(), RESOLUTION))[:, 0].nonzero().max()) + 1
+    painted = target.images.clone()
+    painted[-1, :, below:] = 0.99
+    assert measure(case, start, dataclasses.replace(target, images=painted), watertight=True).faces_behind == 0
+
+
+def test_gates_fail_on_the_fault_they_are_for():
+    kinds = [dataclasses.replace(PERFECT, kind=kind) for kind in ("seen", "unseen", "diffusion_only")]
+    assert all(gate.passed for gate in judge(kinds))
+    faults = {
+        "seen combinations": {"right": False},
+        "before distillation": {"start_right": True},
+        "untouched": {"untouched": 13.0},
+        "over-saturated": {"saturated": 0.2},
+        "silhouette": {"iou_truth": 0.9},
+        "eyes on the back": {"faces_behind": 1},
+        "watertight": {"watertight": False},
+    }
+    for name, fault in faults.items():
+        failed = [gate.name for gate in judge([dataclasses.replace(score, **fault) for score in kinds]) if not gate.passed]
+        assert any(name in gate for gate in failed), name
+
+
+def test_a_kind_without_cases_does_not_pass():
+    gates = judge([PERFECT])
+    assert not all(gate.passed for gate in gates)
+    assert "no case" in table(gates, [PERFECT])
+
+
+def test_limits_count_as_passed():
+    assert Gate("a", 0.9, 0.9).passed
+    assert Gate("b", 0.05, 0.05, at_least=False).passed
+    assert not Gate("c", 0.05, 0.06, at_least=False).passed
