@@ -16,7 +16,7 @@ async def comfy_entrypoint():
     from comfy_api.latest import ComfyExtension
 
     from .nodes import load_nodes
-    from .nodes.folders import register_model_folder
+    from .nodes.host.folders import register_model_folder
 
     class Portrait3DExtension(ComfyExtension):
         async def get_node_list(self):

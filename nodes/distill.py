@@ -12,14 +12,14 @@ from portrait3d_core.portrait.portrait import Portrait
 from portrait3d_core.stages.distill import DistillSettings, distill
 from portrait3d_core.stages.estimate import estimate_distill
 
-from .comfy_critic import SOURCE_PROMPT, ComfyCritic, Conditioning, connected, run_with_critic, target_prompt
-from .control import ViewControl
-from .critic_checks import native_resolution
-from .long_run import long_run, resume_input, session_keeper
-from .memory import on_device, to_wire
-from .schema import schema
-from .sockets import CATEGORY, PortraitSocket
-from .widgets import (
+from .host.control import ViewControl
+from .host.diffusion_model import SOURCE_PROMPT, ComfyCritic, Conditioning, connected, run_with_critic, target_prompt
+from .host.long_run import long_run, resume_input, session_keeper
+from .host.memory import on_device, to_wire
+from .host.model_checks import native_resolution
+from .host.schema import schema
+from .host.sockets import CATEGORY, PortraitSocket
+from .host.widgets import (
     FROM_PROFILE,
     PROFILE_CHOICE,
     control_inputs,

@@ -13,13 +13,13 @@ from portrait3d_core.stages.mesh.mesh import extract_mesh, save_mesh
 from portrait3d_core.stages.mesh.mesh_file import FORMATS, check_format
 from portrait3d_core.stages.mesh.points import POINT_FORMATS, sample_surface, save_points
 
-from .folders import new_output_file
-from .memory import on_device
-from .mesh_wire import File3DSocket, comfy_file, comfy_mesh, workflow_texts
-from .progress import report_progress, show_text
-from .schema import schema
-from .sockets import CATEGORY, PortraitSocket
-from .widgets import overridden, profile_input, profile_named
+from .host.folders import new_output_file
+from .host.memory import on_device
+from .host.mesh_wire import File3DSocket, comfy_file, comfy_mesh, workflow_texts
+from .host.progress import report_progress, show_text
+from .host.schema import schema
+from .host.sockets import CATEGORY, PortraitSocket
+from .host.widgets import overridden, profile_input, profile_named
 
 VERTEX_COLOURS, TEXTURE = "vertex colours", "texture"
 

@@ -12,11 +12,11 @@ from portrait3d_core.portrait.portrait import Portrait
 from portrait3d_core.stages.estimate import estimate_fit
 from portrait3d_core.stages.refine.fit_views import fit_views
 
-from .long_run import long_run, resume_input, run_keeper
-from .memory import autograd, on_device, to_wire
-from .schema import schema
-from .sockets import CATEGORY, CamerasSocket, PortraitSocket
-from .widgets import overridden, preview_input, profile_input, refine_settings, seed_input, steps_input
+from .host.long_run import long_run, resume_input, run_keeper
+from .host.memory import autograd, on_device, to_wire
+from .host.schema import schema
+from .host.sockets import CATEGORY, CamerasSocket, PortraitSocket
+from .host.widgets import overridden, preview_input, profile_input, refine_settings, seed_input, steps_input
 
 
 class Portrait3DFitViews(io.ComfyNode):

@@ -11,11 +11,11 @@ from portrait3d_core.rendering.render import RenderSettings
 from portrait3d_core.stages.latents import interpolate_portraits, walk, walk_weights
 from portrait3d_core.stages.orbit import OrbitSettings
 
-from .memory import ManagedGenerator, to_wire
-from .progress import report_progress
+from .host.memory import ManagedGenerator, to_wire
+from .host.progress import report_progress
+from .host.schema import schema
+from .host.sockets import CATEGORY, GeneratorSocket, PortraitSocket
 from .render_orbit import background_named, camera_path, look_inputs
-from .schema import schema
-from .sockets import CATEGORY, GeneratorSocket, PortraitSocket
 
 PATHS = ("front", "turntable", "sway")
 

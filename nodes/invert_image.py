@@ -15,12 +15,12 @@ from portrait3d_core.stages.align.landmarks import measure_face, read_landmarks
 from portrait3d_core.stages.estimate import estimate_invert
 from portrait3d_core.stages.invert.invert import InvertSettings, Photo, invert_photos
 
-from .images import images_and_masks
-from .long_run import long_run, resume_input, run_keeper
-from .memory import ManagedGenerator, autograd, to_wire
-from .schema import schema
-from .sockets import CATEGORY, CamerasSocket, GeneratorSocket, LandmarksSocket, PortraitSocket
-from .widgets import overridden, preview_input, profile_input, profile_named, seed_input, steps_input
+from .host.images import images_and_masks
+from .host.long_run import long_run, resume_input, run_keeper
+from .host.memory import ManagedGenerator, autograd, to_wire
+from .host.schema import schema
+from .host.sockets import CATEGORY, CamerasSocket, GeneratorSocket, LandmarksSocket, PortraitSocket
+from .host.widgets import overridden, preview_input, profile_input, profile_named, seed_input, steps_input
 
 
 class Portrait3DInvertImage(io.ComfyNode):

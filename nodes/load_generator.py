@@ -6,10 +6,10 @@ from comfy_api.latest import io
 
 from portrait3d_core.checkpoints.generator_file import load_generator
 
-from .folders import file_fingerprint, generator_choices, generator_path, user_folder
-from .memory import ManagedGenerator, autograd
-from .schema import schema
-from .sockets import CATEGORY, GeneratorSocket
+from .host.folders import file_fingerprint, generator_choices, generator_path, user_folder
+from .host.memory import ManagedGenerator, autograd
+from .host.schema import schema
+from .host.sockets import CATEGORY, GeneratorSocket
 
 
 class Portrait3DLoadGenerator(io.ComfyNode):

@@ -6,10 +6,10 @@ from comfy_api.latest import io
 
 from portrait3d_core.checkpoints.latent_file import load_latent
 
-from .folders import LATENT_SUBFOLDER, file_fingerprint, latent_choices, latent_path
-from .memory import ManagedGenerator, to_wire
-from .schema import schema
-from .sockets import CATEGORY, GeneratorSocket, PortraitSocket
+from .host.folders import LATENT_SUBFOLDER, file_fingerprint, latent_choices, latent_path
+from .host.memory import ManagedGenerator, to_wire
+from .host.schema import schema
+from .host.sockets import CATEGORY, GeneratorSocket, PortraitSocket
 
 
 class Portrait3DLoadLatent(io.ComfyNode):

@@ -10,10 +10,10 @@ from portrait3d_core.checkpoints.portrait_file import load_portrait
 from portrait3d_core.checkpoints.published.trigrid_file import load_trigrid_portrait, read_decoder_file
 from portrait3d_core.portrait.portrait import Portrait
 
-from .folders import EXTENSION, decoder_path, file_fingerprint, portrait_choices, portrait_path
-from .memory import ManagedGenerator, to_wire
-from .schema import schema
-from .sockets import CATEGORY, GeneratorSocket, PortraitSocket
+from .host.folders import EXTENSION, decoder_path, file_fingerprint, portrait_choices, portrait_path
+from .host.memory import ManagedGenerator, to_wire
+from .host.schema import schema
+from .host.sockets import CATEGORY, GeneratorSocket, PortraitSocket
 from .turntable import turntable_ui
 
 

@@ -6,8 +6,8 @@ from comfy_api.latest import io
 
 from portrait3d_core.bundle.files import diffusion_path
 
-from .schema import schema
-from .sockets import CATEGORY
+from .host.schema import schema
+from .host.sockets import CATEGORY
 
 
 class Portrait3DLoadToyDiffusion(io.ComfyNode):
@@ -35,7 +35,7 @@ class Portrait3DLoadToyDiffusion(io.ComfyNode):
 
     @classmethod
     def execute(cls) -> io.NodeOutput:
-        from .toy_models import load_clip, load_model, load_vae
+        from .host.built_in_models import load_clip, load_model, load_vae
 
         folder = diffusion_path()
         return io.NodeOutput(load_model(folder), load_clip(folder), load_vae(folder))

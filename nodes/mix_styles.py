@@ -7,9 +7,9 @@ from comfy_api.latest import io
 from portrait3d_core.portrait.portrait import Portrait
 from portrait3d_core.stages.latents import mix_styles
 
-from .memory import ManagedGenerator, to_wire
-from .schema import schema
-from .sockets import CATEGORY, GeneratorSocket, PortraitSocket
+from .host.memory import ManagedGenerator, to_wire
+from .host.schema import schema
+from .host.sockets import CATEGORY, GeneratorSocket, PortraitSocket
 
 
 class Portrait3DMixStyles(io.ComfyNode):

@@ -7,10 +7,10 @@ from comfy_api.latest import io
 from portrait3d_core.portrait.portrait import Portrait
 from portrait3d_core.stages.pose import pose_portrait
 
-from .memory import ManagedGenerator
-from .schema import schema
-from .sockets import CATEGORY, GeneratorSocket, PortraitSocket
-from .widgets import pose_inputs, pose_settings
+from .host.memory import ManagedGenerator
+from .host.schema import schema
+from .host.sockets import CATEGORY, GeneratorSocket, PortraitSocket
+from .host.widgets import pose_inputs, pose_settings
 
 
 class Portrait3DPosePortrait(io.ComfyNode):

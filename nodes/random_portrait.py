@@ -6,10 +6,10 @@ from comfy_api.latest import io
 
 from portrait3d_core.stages.latents import random_portrait
 
-from .memory import ManagedGenerator, to_wire
-from .schema import schema
-from .sockets import CATEGORY, GeneratorSocket, PortraitSocket
-from .widgets import seed_input
+from .host.memory import ManagedGenerator, to_wire
+from .host.schema import schema
+from .host.sockets import CATEGORY, GeneratorSocket, PortraitSocket
+from .host.widgets import seed_input
 
 ALL_LATENTS = -1
 

@@ -11,12 +11,12 @@ from portrait3d_core.portrait.portrait import Portrait
 from portrait3d_core.stages.estimate import estimate_refine
 from portrait3d_core.stages.refine.refine import refine
 
-from .comfy_critic import ComfyCritic, Conditioning, connected, run_with_critic, target_prompt
-from .long_run import long_run, resume_input, session_keeper
-from .memory import on_device, to_wire
-from .schema import schema
-from .sockets import CATEGORY, PortraitSocket
-from .widgets import (
+from .host.diffusion_model import ComfyCritic, Conditioning, connected, run_with_critic, target_prompt
+from .host.long_run import long_run, resume_input, session_keeper
+from .host.memory import on_device, to_wire
+from .host.schema import schema
+from .host.sockets import CATEGORY, PortraitSocket
+from .host.widgets import (
     FROM_PROFILE,
     control_inputs,
     guidance_inputs,

@@ -15,14 +15,14 @@ from portrait3d_core.runtime.checks import check_choice, check_finite
 from portrait3d_core.stages.orbit import OrbitSettings, orbit
 from portrait3d_core.stages.pose import pose_portrait
 
-from .images import depth_pictures, normal_pictures
-from .memory import on_device
-from .progress import report_progress
-from .schema import schema
-from .sockets import CATEGORY, CamerasSocket, PortraitSocket
+from .host.images import depth_pictures, normal_pictures
+from .host.memory import on_device
+from .host.progress import report_progress
+from .host.schema import schema
+from .host.sockets import CATEGORY, CamerasSocket, PortraitSocket
+from .host.viewer_camera import begun_at, camera_info, viewer_camera_inputs, viewer_camera_output
+from .host.widgets import pose_inputs, pose_settings
 from .turntable import turntable_ui
-from .viewer_camera import begun_at, camera_info, viewer_camera_inputs, viewer_camera_output
-from .widgets import pose_inputs, pose_settings
 
 PATHS = ("turntable", "sway", "refinement")
 BACKGROUNDS: dict[str, bool | tuple[float, float, float]] = {

@@ -11,12 +11,12 @@ from portrait3d_core.cameras.paths import rows_of_views
 from portrait3d_core.portrait.portrait import Portrait
 from portrait3d_core.stages.orbit import orbit, view_hints
 
-from .memory import on_device
-from .progress import report_progress
+from .host.memory import on_device
+from .host.progress import report_progress
+from .host.schema import schema
+from .host.sockets import CATEGORY, CamerasSocket, PortraitSocket
+from .host.viewer_camera import begun_at, camera_info, viewer_camera_inputs, viewer_camera_output
 from .render_orbit import look_inputs, orbit_settings
-from .schema import schema
-from .sockets import CATEGORY, CamerasSocket, PortraitSocket
-from .viewer_camera import begun_at, camera_info, viewer_camera_inputs, viewer_camera_output
 
 
 class Portrait3DRenderViews(io.ComfyNode):

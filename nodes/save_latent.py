@@ -9,11 +9,11 @@ from portrait3d_core.errors import SettingsError
 from portrait3d_core.portrait.portrait import Portrait
 from portrait3d_core.stages.latents import edit_share
 
-from .folders import EXTENSION, LATENT_SUBFOLDER, new_output_file
-from .memory import ManagedGenerator
-from .progress import show_text
-from .schema import schema
-from .sockets import CATEGORY, GeneratorSocket, PortraitSocket
+from .host.folders import EXTENSION, LATENT_SUBFOLDER, new_output_file
+from .host.memory import ManagedGenerator
+from .host.progress import show_text
+from .host.schema import schema
+from .host.sockets import CATEGORY, GeneratorSocket, PortraitSocket
 
 WORTH_MENTIONING = 0.02
 """Share of edits above which the user is told that the file lacks them; half-precision files alone stay far below."""

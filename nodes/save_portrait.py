@@ -7,10 +7,10 @@ from comfy_api.latest import io
 from portrait3d_core.checkpoints.portrait_file import save_portrait
 from portrait3d_core.portrait.portrait import Portrait
 
-from .folders import EXTENSION, new_output_file
-from .progress import show_text
-from .schema import schema
-from .sockets import CATEGORY, PortraitSocket
+from .host.folders import EXTENSION, new_output_file
+from .host.progress import show_text
+from .host.schema import schema
+from .host.sockets import CATEGORY, PortraitSocket
 
 
 class Portrait3DSavePortrait(io.ComfyNode):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from .schema import schema
-from .sockets import CATEGORY
-from .widgets import MAX_SEED, seed_input
+from .host.schema import schema
+from .host.sockets import CATEGORY
+from .host.widgets import MAX_SEED, seed_input
 
 MAX_COUNT = 64
 

@@ -13,9 +13,9 @@ from portrait3d_core.runtime.files import atomic_write
 from portrait3d_core.runtime.fingerprint import fingerprint
 from portrait3d_core.stages.turntable import TurntableSettings, turntable_sheet
 
-from .images import to_pil
-from .memory import on_device
-from .progress import report_progress
+from .host.images import to_pil
+from .host.memory import on_device
+from .host.progress import report_progress
 
 UI_KEY = "portrait3d_turntable"
 SUBFOLDER = "portrait3d"

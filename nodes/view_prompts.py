@@ -9,8 +9,8 @@ from comfy_api.latest import io
 from portrait3d_core.diffusion.view_prompts import DEFAULT_VIEW_WORDS, ViewWords
 from portrait3d_core.errors import SettingsError
 
-from .schema import schema
-from .sockets import CATEGORY
+from .host.schema import schema
+from .host.sockets import CATEGORY
 
 SIDES = ("front", "side", "back")
 

@@ -38,7 +38,7 @@ sys.modules["pack"] = pack = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(pack)
 
 from pack.nodes import NODES, load_nodes  # noqa: E402
-from pack.nodes.folders import register_model_folder  # noqa: E402
+from pack.nodes.host.folders import register_model_folder  # noqa: E402
 
 register_model_folder()
 complete = len(load_nodes()) == len(NODES)

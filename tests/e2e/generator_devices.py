@@ -10,7 +10,7 @@ import json
 import inside_comfy  # noqa: F401
 import torch
 from comfy import model_management
-from pack.nodes.memory import ManagedGenerator
+from pack.nodes.host.memory import ManagedGenerator
 from pack.portrait3d_core.checkpoints.generator_file import load_generator
 from pack.portrait3d_core.toy.bundle_files import generator_path
 

@@ -16,9 +16,9 @@ import comfy.sd
 import tiny_models as tiny
 import torch
 from pack.nodes import distill, refine_views
-from pack.nodes.comfy_critic import TARGET_PROMPT, ComfyCritic, run_with_critic
-from pack.nodes.control import ViewControl
-from pack.nodes.toy_models import load_model, load_vae
+from pack.nodes.host.built_in_models import load_model, load_vae
+from pack.nodes.host.control import ViewControl
+from pack.nodes.host.diffusion_model import TARGET_PROMPT, ComfyCritic, run_with_critic
 from pack.portrait3d_core.checkpoints.generator_file import load_generator
 from pack.portrait3d_core.explore import random_portrait
 from pack.portrait3d_core.guidance.residual import Guide, Moment, SeenViews, image_gradient

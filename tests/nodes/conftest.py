@@ -19,7 +19,7 @@ NAME = "/comfyui/custom_nodes/ComfyUI-Portrait3D"
 
 
 class Pack:
-    """Access to the loaded pack: ``pack.module("nodes.folders")``."""
+    """Access to the loaded pack: ``pack.module("nodes.host.folders")``."""
 
     def module(self, name: str):
         return importlib.import_module(f"{NAME}.{name}")
@@ -60,7 +60,7 @@ def folders(pack, tmp_path):
     import folder_paths
 
     folder_paths.use_root(tmp_path)
-    pack.module("nodes.folders").register_model_folder()
+    pack.module("nodes.host.folders").register_model_folder()
     (tmp_path / "models" / "portrait3d").mkdir(parents=True)
     return tmp_path
 

@@ -10,7 +10,7 @@ TEXTS = {"positive": conditioning(5.0), "negative": conditioning(1.0), "source":
 
 @pytest.fixture
 def critics(pack):
-    return pack.module("nodes.comfy_critic")
+    return pack.module("nodes.host.diffusion_model")
 
 
 def in_session(critics, stage, model=None, vae=None, texts=TEXTS):

@@ -10,12 +10,12 @@ YAWS = torch.tensor([0.0, 90.0, 180.0])
 
 @pytest.fixture
 def critics(pack):
-    return pack.module("nodes.comfy_critic")
+    return pack.module("nodes.host.diffusion_model")
 
 
 @pytest.fixture
 def controls(pack):
-    return pack.module("nodes.control")
+    return pack.module("nodes.host.control")
 
 
 def grey(*values):

@@ -9,7 +9,7 @@ from .fake_models import fake_model, fake_vae
 
 @pytest.fixture
 def checks(pack):
-    return pack.module("nodes.critic_checks")
+    return pack.module("nodes.host.model_checks")
 
 
 def configured(**attributes):
@@ -77,7 +77,7 @@ def test_the_check_comes_before_the_session(pack):
     model = fake_model()
     model.model.concat_keys = ("mask",)
     with pytest.raises(Exception, match="inpainting"):
-        pack.module("nodes.comfy_critic").run_with_critic(model, fake_vae(), {}, None, views=1, seed=0)
+        pack.module("nodes.host.diffusion_model").run_with_critic(model, fake_vae(), {}, None, views=1, seed=0)
 
 
 def test_a_control_net_that_the_model_would_ignore_is_refused(checks):

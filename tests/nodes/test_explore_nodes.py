@@ -79,7 +79,7 @@ def test_a_saved_latent_can_be_chosen_and_makes_the_head_again(pack, folders, ge
     assert shown == [f"output/{path}"]
     node = pack.node("Portrait3DLoadLatent")
     assert node.define_schema().inputs[1].options["options"] == ["me_00001_.safetensors"]
-    assert pack.module("nodes.folders").portrait_choices() == ["tiny.safetensors"], "latents are no portraits"
+    assert pack.module("nodes.host.folders").portrait_choices() == ["tiny.safetensors"], "latents are no portraits"
     (loaded,) = run(pack, "LoadLatent", generator=generator, latent_file="me_00001_.safetensors")
     assert same(loaded, heads[0]) and loaded.provenance.history[-1].stage == "load latent"
     assert node.fingerprint_inputs("me_00001_.safetensors", generator=None)[2] > 0

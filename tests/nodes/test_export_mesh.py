@@ -78,7 +78,7 @@ def test_the_workflow_is_kept_in_the_file_unless_forbidden(pack, export, folders
     path, _, _ = export(format="glb")
     extras = glb_document(folders / "output" / path)["asset"]["extras"]
     assert {name: json.loads(text) for name, text in extras.items()} == {"prompt": {"1": {}}, "workflow": {"nodes": [1]}}
-    monkeypatch.setattr(pack.module("nodes.mesh_wire").args, "disable_metadata", True)
+    monkeypatch.setattr(pack.module("nodes.host.mesh_wire").args, "disable_metadata", True)
     path, _, _ = export(format="glb")
     assert "extras" not in glb_document(folders / "output" / path)["asset"]
 
@@ -96,7 +96,7 @@ class RichMesh:
 
 
 def test_newer_cores_get_colours_or_the_texture(pack, export, monkeypatch):
-    monkeypatch.setattr(pack.module("nodes.mesh_wire").Types, "MESH", RichMesh, raising=False)
+    monkeypatch.setattr(pack.module("nodes.host.mesh_wire").Types, "MESH", RichMesh, raising=False)
     _, coloured, _ = export(format="glb", unlit=False)
     assert coloured.vertex_colors.shape == coloured.normals.shape == (1, 4, 3)
     assert coloured.uvs is None and coloured.texture is None and coloured.unlit is False
@@ -107,14 +107,14 @@ def test_newer_cores_get_colours_or_the_texture(pack, export, monkeypatch):
 
 def test_cores_in_between_get_the_fields_they_have(pack, export, monkeypatch):
     older = type("Mesh", (), {"__init__": lambda self, vertices, faces, normals=None: setattr(self, "normals", normals)})
-    monkeypatch.setattr(pack.module("nodes.mesh_wire").Types, "MESH", older, raising=False)
+    monkeypatch.setattr(pack.module("nodes.host.mesh_wire").Types, "MESH", older, raising=False)
     _, wire, _ = export(format="glb")
     assert wire.normals.shape == (1, 4, 3)
 
 
 def test_cores_with_3d_files_get_the_file(pack, export, folders, monkeypatch):
     monkeypatch.setattr(
-        pack.module("nodes.mesh_wire").Types, "File3D", lambda source, file_format="": (source, file_format), raising=False
+        pack.module("nodes.host.mesh_wire").Types, "File3D", lambda source, file_format="": (source, file_format), raising=False
     )
     path, _, file = export(format="gaussians.ply")
     assert file == (str((folders / "output" / path).resolve()), "ply")

@@ -15,7 +15,7 @@ HOSTILE = [
 
 @pytest.fixture
 def names(pack, folders):
-    return pack.module("nodes.folders")
+    return pack.module("nodes.host.folders")
 
 
 def test_generators_are_the_built_in_one_and_the_model_folder(names, folders):

@@ -25,7 +25,7 @@ def names(pack, folders):
         place.mkdir(exist_ok=True)
         (place / "door").symlink_to(folders / "outside", target_is_directory=True)
         (place / "key.safetensors").symlink_to(folders / "outside" / "key.safetensors")
-    return pack.module("nodes.folders")
+    return pack.module("nodes.host.folders")
 
 
 def outside(folders: Path) -> set[Path]:
@@ -85,7 +85,7 @@ def test_html_in_a_text_under_a_node_is_text(pack):
     """ComfyUI's page takes such a text for HTML, and a prefix of a shared workflow is in it."""
     from server import PromptServer
 
-    pack.module("nodes.progress").show_text("1", "output/<img src=x onerror=alert(1)>&\"'")
+    pack.module("nodes.host.progress").show_text("1", "output/<img src=x onerror=alert(1)>&\"'")
     assert PromptServer.instance.texts[-1] == ("1", "output/&lt;img src=x onerror=alert(1)&gt;&amp;&quot;&#x27;")
 
 
@@ -94,7 +94,7 @@ def test_choices_that_no_dropdown_has_are_refused(pack, folders, value):
     """ComfyUI checks neither all dropdowns nor what arrives over a link."""
     error = pack.module("portrait3d_core.errors").Portrait3DError
     orbit, widgets, names = (pack.module(f"nodes.{name}") for name in ("render_orbit", "widgets", "folders"))
-    viewer, export = pack.module("nodes.viewer_camera"), pack.module("nodes.export_mesh")
+    viewer, export = pack.module("nodes.host.viewer_camera"), pack.module("nodes.export_mesh")
     for check in (
         lambda: widgets.profile_named(value),
         lambda: orbit.background_named(value),
@@ -122,8 +122,8 @@ def test_numbers_that_are_none_are_refused(pack):
         lambda: views.rows_of_views(3, 0.0, 1, first_yaw_deg=NAN),
         lambda: views.rows_of_views(3, 0.0, 1, focal=views.focal_of(NAN)),
         lambda: distill.distill_settings(profile.distill, None, steps=3, cfg=NAN, loss="sds", preview_every=1),
-        lambda: module("nodes.widgets").pose_settings({"neck_nod": NAN}),
-        lambda: module("nodes.control").ViewControl(None, "depth", NAN, 0.0, 1.0),
+        lambda: module("nodes.host.widgets").pose_settings({"neck_nod": NAN}),
+        lambda: module("nodes.host.control").ViewControl(None, "depth", NAN, 0.0, 1.0),
         lambda: module("portrait3d_core.stages.latents").check_finite(truncation=NAN),
         lambda: module("portrait3d_core.rendering.settings").RenderSettings(resolution=10**6),
     ):
@@ -135,7 +135,7 @@ def test_numbers_that_are_none_are_refused(pack):
 def test_images_of_other_shapes_are_refused(pack, shape):
     """As they come over wires from nodes that do not keep to ComfyUI's conventions."""
     error = pack.module("portrait3d_core.errors").Portrait3DError
-    images, align = pack.module("nodes.images"), pack.module("portrait3d_core.stages.align.align").align
+    images, align = pack.module("nodes.host.images"), pack.module("portrait3d_core.stages.align.align").align
     with pytest.raises(error):
         pairs = images.images_and_masks(torch.zeros(shape), None)
         pack.module("portrait3d_core.stages.invert.invert").invert_photos([], None) if not pairs else align(pairs[0][0])

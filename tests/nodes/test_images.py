@@ -6,7 +6,7 @@ import torch
 
 @pytest.fixture
 def images(pack):
-    return pack.module("nodes.images")
+    return pack.module("nodes.host.images")
 
 
 def test_one_image_and_its_mask_come_back_as_copies_for_autograd(images):

@@ -21,7 +21,7 @@ def said(pack, monkeypatch):
 def clock(pack, monkeypatch):
     """A clock that moves when told to."""
     now = [100.0]
-    monkeypatch.setattr(pack.module("nodes.progress").time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(pack.module("nodes.host.progress").time, "monotonic", lambda: now[0])
     return now
 
 
@@ -34,7 +34,7 @@ def step(pack, number, **values):
 
 
 def test_the_text_tells_step_loss_and_time_left_at_most_twice_a_second(pack, said, clock):
-    show = pack.module("nodes.progress").report_progress("7")
+    show = pack.module("nodes.host.progress").report_progress("7")
     for number in range(1, 11):
         show(step(pack, number, loss=0.01234))
         clock[0] += 0.2
@@ -46,7 +46,7 @@ def test_the_text_tells_step_loss_and_time_left_at_most_twice_a_second(pack, sai
 
 
 def test_previews_take_a_small_share_of_the_time(pack, clock, monkeypatch):
-    module = pack.module("nodes.progress")
+    module = pack.module("nodes.host.progress")
 
     def slow(picture):
         clock[0] += 0.1
@@ -67,7 +67,7 @@ def test_previews_take_a_small_share_of_the_time(pack, clock, monkeypatch):
 
 
 def test_a_run_says_what_it_needs_and_where_it_stopped(pack, folders, said):
-    module = pack.module("nodes.long_run")
+    module = pack.module("nodes.host.long_run")
     with pytest.raises(KeyboardInterrupt), module.long_run("7", module.run_keeper(True, "x"), estimate(pack)) as run:
         run.on_step(step(pack, 37))
         raise KeyboardInterrupt
@@ -83,7 +83,7 @@ def test_too_little_memory_is_a_warning_and_not_an_error(pack, folders, said, mo
     import comfy.model_management as mm
 
     monkeypatch.setattr(mm, "free", 2**29)
-    module = pack.module("nodes.long_run")
+    module = pack.module("nodes.host.long_run")
     with module.long_run("7", module.run_keeper(False), estimate(pack)):
         pass
     assert "about 1.0 GB, but 0.5 GB are free" in said[0][1] and "lower the resolution" in said[0][1]
@@ -91,7 +91,7 @@ def test_too_little_memory_is_a_warning_and_not_an_error(pack, folders, said, mo
 
 
 def test_states_lie_in_the_user_folder_until_the_run_is_done(pack, folders):
-    module = pack.module("nodes.long_run")
+    module = pack.module("nodes.host.long_run")
     with module.long_run("7", module.run_keeper(True, "x"), estimate(pack)) as run:
         with run.keep.run("stage", 1, {}) as steps, steps.update(1):
             pass
@@ -100,7 +100,7 @@ def test_states_lie_in_the_user_folder_until_the_run_is_done(pack, folders):
 
 
 def test_a_diffusion_run_is_known_by_model_vae_texts_and_control(pack, folders):
-    module = pack.module("nodes.long_run")
+    module = pack.module("nodes.host.long_run")
 
     def key(change=lambda model, vae, texts: None):
         torch.manual_seed(0)
@@ -128,7 +128,7 @@ def test_a_diffusion_run_is_known_by_model_vae_texts_and_control(pack, folders):
 def test_weights_that_a_lora_was_written_into_are_those_of_the_model(pack, folders):
     from types import SimpleNamespace
 
-    module = pack.module("nodes.long_run")
+    module = pack.module("nodes.host.long_run")
     model, vae = fake_model(), fake_vae()
     model.model.weight = torch.nn.Parameter(torch.rand(50))
     unloaded = module.session_keeper(True, model, vae, {}, None).identity
@@ -139,7 +139,7 @@ def test_weights_that_a_lora_was_written_into_are_those_of_the_model(pack, folde
 
 @pytest.mark.parametrize("change", ["hook_patches", "model_options", "wrappers"])
 def test_a_model_with_something_unknown_in_it_is_not_kept(pack, folders, caplog, change):
-    module = pack.module("nodes.long_run")
+    module = pack.module("nodes.host.long_run")
     model = fake_model()
     getattr(model, change)["x"] = {"y": print}
     assert module.session_keeper(True, model, fake_vae(), {}, None) is module.NO_KEEPER
@@ -147,7 +147,7 @@ def test_a_model_with_something_unknown_in_it_is_not_kept(pack, folders, caplog,
 
 
 def test_a_guider_plans_room_for_the_stage(pack):
-    memory = pack.module("nodes.memory")
+    memory = pack.module("nodes.host.memory")
     model = fake_model()
     model.model.memory_required = lambda shape: 100.0 * shape[0]
     memory.leave_room(model, 1000)

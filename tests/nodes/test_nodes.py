@@ -37,7 +37,7 @@ def test_memory_that_can_be_freed_is_that_of_living_models_on_the_same_device(pa
     monkeypatch.setattr(mm, "get_torch_device", lambda: card)
     monkeypatch.setattr(mm, "get_free_memory", lambda device: 10)
     monkeypatch.setattr(mm, "current_loaded_models", loaded, raising=False)
-    assert pack.module("nodes.memory").free_bytes() == 13
+    assert pack.module("nodes.host.memory").free_bytes() == 13
 
 
 def test_random_portraits_depend_on_the_seed_alone(pack, generator, portrait):
@@ -140,7 +140,7 @@ def test_distill_compares_with_the_source_text_where_there_is_one(pack, portrait
 
 
 def test_refine_edits_and_fits(pack, portrait, monkeypatch):
-    widgets = pack.module("nodes.widgets")
+    widgets = pack.module("nodes.host.widgets")
     small = widgets.overridden(widgets.TOY_REFINE, resolution=16, crop=8, view_samples=4, fit_samples=4, edit_steps=1, passes=1)
     monkeypatch.setattr(pack.module("nodes.refine_views"), "refine_settings", lambda name: small)
     (refined,) = run(
@@ -153,10 +153,10 @@ def test_refine_edits_and_fits(pack, portrait, monkeypatch):
 
 @pytest.mark.parametrize("name", ["Distill", "RefineViews"])
 def test_a_connected_control_net_is_shown_hints_of_the_portrait(pack, portrait, monkeypatch, name):
-    widgets, shown = pack.module("nodes.widgets"), []
+    widgets, shown = pack.module("nodes.host.widgets"), []
     small = widgets.overridden(widgets.TOY_REFINE, resolution=16, crop=8, view_samples=4, fit_samples=4, edit_steps=1, passes=1)
     monkeypatch.setattr(pack.module("nodes.refine_views"), "refine_settings", lambda name: small)
-    monkeypatch.setattr(pack.module("nodes.control").ViewControl, "show", lambda self, hints: shown.append(hints))
+    monkeypatch.setattr(pack.module("nodes.host.control").ViewControl, "show", lambda self, hints: shown.append(hints))
     monkeypatch.setattr(FakeControl, "get_control", lambda self, x: 0)
     amounts = {"steps": 1, "loss": "sds", "cfg": 2.0, "preview_every": 1} if name == "Distill" else {"strength": 0.3}
     amounts |= {} if name == "Distill" else {"edit_steps": 1, "passes": 1}
@@ -170,7 +170,7 @@ def test_a_connected_control_net_is_shown_hints_of_the_portrait(pack, portrait, 
 
 
 def test_control_inputs_may_be_left_out_or_switched_off(pack):
-    widgets = pack.module("nodes.widgets")
+    widgets = pack.module("nodes.host.widgets")
     assert widgets.taken_control({"control_hint": "edges"}) is None
     assert widgets.taken_control({"control_net": FakeControl(), "control_strength": 0.0}) is None
     others = {"steps": 1, "control_net": FakeControl()}
@@ -194,7 +194,7 @@ def test_fit_views_takes_any_square_size(pack, portrait):
 
 
 def test_profiles_that_skip_the_refinement_still_have_settings_for_it(pack):
-    widgets = pack.module("nodes.widgets")
+    widgets = pack.module("nodes.host.widgets")
     assert widgets.refine_settings("toy") is widgets.TOY_REFINE
     with pytest.raises(Exception, match="profile is"):
         widgets.refine_settings("none such")

@@ -17,7 +17,7 @@ def step(pack, **values):
 
 
 def test_every_step_moves_the_bar_and_previews_are_pictures(pack, updates):
-    show = pack.module("nodes.progress").report_progress()
+    show = pack.module("nodes.host.progress").report_progress()
     show(step(pack, step=1, total=2))
     show(step(pack, step=2, total=2, preview=torch.rand(4, 4, 3)))
     (first, second) = updates
@@ -28,7 +28,7 @@ def test_every_step_moves_the_bar_and_previews_are_pictures(pack, updates):
 def test_text_is_shown_under_the_node(pack):
     from server import PromptServer
 
-    pack.module("nodes.progress").show_text("12", "done")
+    pack.module("nodes.host.progress").show_text("12", "done")
     assert PromptServer.instance.texts[-1] == ("12", "done")
 
 
@@ -37,4 +37,4 @@ def test_stop_reaches_the_stage(pack, updates, monkeypatch):
 
     monkeypatch.setattr(comfy.utils, "stop_after", 1)
     with pytest.raises(comfy.utils.InterruptProcessingException):
-        pack.module("nodes.progress").report_progress()(step(pack, step=1, total=9))
+        pack.module("nodes.host.progress").report_progress()(step(pack, step=1, total=9))

@@ -8,7 +8,7 @@ import pytest
 @pytest.fixture
 def newer_core(pack, folders, monkeypatch):
     """A core whose ``io.Schema`` has ``search_aliases``."""
-    io = pack.module("nodes.schema").io
+    io = pack.module("nodes.host.schema").io
 
     @dataclass
     class NewerSchema(io.Schema):
@@ -26,11 +26,11 @@ def test_every_node_has_a_few_other_words_where_the_core_knows_them(pack, newer_
 
 
 def test_older_cores_are_not_given_what_they_do_not_know(pack, folders):
-    schema = pack.module("nodes.schema").schema
+    schema = pack.module("nodes.host.schema").schema
     described = schema(node_id="Portrait3DTest", search_aliases=["other"])
     assert described.node_id == "Portrait3DTest" and not hasattr(described, "search_aliases")
 
 
 def test_a_misspelt_field_is_not_swallowed(pack, folders):
     with pytest.raises(TypeError):
-        pack.module("nodes.schema").schema(node_id="Portrait3DTest", search_aliases=[], descriptoin="a")
+        pack.module("nodes.host.schema").schema(node_id="Portrait3DTest", search_aliases=[], descriptoin="a")

@@ -80,7 +80,7 @@ def test_what_is_no_camera_is_refused(pack, portrait):
 @pytest.mark.parametrize(("version", "scale"), [("1.27.10", 8), ("1.43.18", 8), ("1.44.19", 1), ("1.58.1", 1), (None, 1)])
 def test_the_camera_for_viewers_leads_back_to_the_same_view(pack, portrait, monkeypatch, version, scale):
     """Whatever the viewers do with the mesh, they are told and are understood by the same placement."""
-    metadata = pack.module("nodes.viewer_camera").importlib.metadata
+    metadata = pack.module("nodes.host.viewer_camera").importlib.metadata
 
     def installed(package):
         assert package == "comfyui-frontend-package"
@@ -90,7 +90,7 @@ def test_the_camera_for_viewers_leads_back_to_the_same_view(pack, portrait, monk
 
     monkeypatch.setattr(metadata, "version", installed)
     placement = pack.module("portrait3d_core.cameras.three_js").Placement(8.0, (0.0, 2.0, -0.5))
-    for name in ("nodes.viewer_camera", "portrait3d_core.stages.viewer"):
+    for name in ("nodes.host.viewer_camera", "portrait3d_core.stages.viewer"):
         monkeypatch.setattr(pack.module(name), "viewer_placement", lambda portrait: placement)
     *_, cameras, info = run(pack, "RenderOrbit", portrait=portrait, **{**ORBIT, "pitch": 20.0}, **SMALL_VIEWS)
     *_, again, _ = run(pack, "RenderOrbit", portrait=portrait, **{**ORBIT, "frames": 1}, **SMALL_VIEWS, camera=info)

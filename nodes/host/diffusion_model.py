@@ -26,8 +26,8 @@ from portrait3d_core.errors import GuidanceError
 from portrait3d_core.runtime.resize import resize_images
 
 from .control import Conditioning, ViewControl, private_controls
-from .critic_checks import check_takes_control, check_usable, native_resolution
 from .memory import autograd, leave_room
+from .model_checks import check_takes_control, check_usable, native_resolution
 
 Result = TypeVar("Result")
 EXTRA_MODELS_KEY = "portrait3d"

@@ -1,0 +1,1 @@
+"""Adapters to ComfyUI: memory, progress, folders, sockets, widgets, and its diffusion models."""
