@@ -7,11 +7,10 @@ from typing import Any, get_args
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
-from portrait3d_core.guidance.score_distillation import LossName
-from portrait3d_core.portrait.portrait import Portrait
-from portrait3d_core.stages.distill import DistillSettings, distill
-from portrait3d_core.stages.estimate import estimate_distill
-
+from ..portrait3d_core.guidance.score_distillation import LossName
+from ..portrait3d_core.portrait.portrait import Portrait
+from ..portrait3d_core.stages.distill import DistillSettings, distill
+from ..portrait3d_core.stages.estimate import estimate_distill
 from .host.control import ViewControl
 from .host.diffusion_model import SOURCE_PROMPT, ComfyCritic, Conditioning, connected, run_with_critic, target_prompt
 from .host.long_run import long_run, resume_input, session_keeper

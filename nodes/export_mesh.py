@@ -7,12 +7,11 @@ from dataclasses import replace
 import torch
 from comfy_api.latest import io
 
-from portrait3d_core.errors import SettingsError
-from portrait3d_core.portrait.portrait import Portrait
-from portrait3d_core.stages.mesh.mesh import extract_mesh, save_mesh
-from portrait3d_core.stages.mesh.mesh_file import FORMATS, check_format
-from portrait3d_core.stages.mesh.points import POINT_FORMATS, sample_surface, save_points
-
+from ..portrait3d_core.errors import SettingsError
+from ..portrait3d_core.portrait.portrait import Portrait
+from ..portrait3d_core.stages.mesh.mesh import extract_mesh, save_mesh
+from ..portrait3d_core.stages.mesh.mesh_file import FORMATS, check_format
+from ..portrait3d_core.stages.mesh.points import POINT_FORMATS, sample_surface, save_points
 from .host.folders import new_output_file
 from .host.memory import on_device
 from .host.mesh_wire import File3DSocket, comfy_file, comfy_mesh, workflow_texts

@@ -7,11 +7,10 @@ from dataclasses import replace
 from comfy_api.latest import io
 from torch import Tensor
 
-from portrait3d_core.cameras.cameras import Cameras
-from portrait3d_core.portrait.portrait import Portrait
-from portrait3d_core.stages.estimate import estimate_fit
-from portrait3d_core.stages.refine.fit_views import fit_views
-
+from ..portrait3d_core.cameras.cameras import Cameras
+from ..portrait3d_core.portrait.portrait import Portrait
+from ..portrait3d_core.stages.estimate import estimate_fit
+from ..portrait3d_core.stages.refine.fit_views import fit_views
 from .host.long_run import long_run, resume_input, run_keeper
 from .host.memory import autograd, on_device, to_wire
 from .host.schema import schema

@@ -5,12 +5,11 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
-from portrait3d_core.cameras.cameras import Cameras, frontal_camera
-from portrait3d_core.portrait.portrait import Portrait
-from portrait3d_core.rendering.render import RenderSettings
-from portrait3d_core.stages.latents import interpolate_portraits, walk, walk_weights
-from portrait3d_core.stages.orbit import OrbitSettings
-
+from ..portrait3d_core.cameras.cameras import Cameras, frontal_camera
+from ..portrait3d_core.portrait.portrait import Portrait
+from ..portrait3d_core.rendering.render import RenderSettings
+from ..portrait3d_core.stages.latents import interpolate_portraits, walk, walk_weights
+from ..portrait3d_core.stages.orbit import OrbitSettings
 from .host.memory import ManagedGenerator, to_wire
 from .host.progress import report_progress
 from .host.schema import schema

@@ -8,13 +8,12 @@ from typing import Any, get_args
 from comfy_api.latest import io
 from torch import Tensor
 
-from portrait3d_core.cameras.cameras import Cameras
-from portrait3d_core.errors import ImageError
-from portrait3d_core.stages.align.align import AlignMethod
-from portrait3d_core.stages.align.landmarks import measure_face, read_landmarks
-from portrait3d_core.stages.estimate import estimate_invert
-from portrait3d_core.stages.invert.invert import InvertSettings, Photo, invert_photos
-
+from ..portrait3d_core.cameras.cameras import Cameras
+from ..portrait3d_core.errors import ImageError
+from ..portrait3d_core.stages.align.align import AlignMethod
+from ..portrait3d_core.stages.align.landmarks import measure_face, read_landmarks
+from ..portrait3d_core.stages.estimate import estimate_invert
+from ..portrait3d_core.stages.invert.invert import InvertSettings, Photo, invert_photos
 from .host.images import images_and_masks
 from .host.long_run import long_run, resume_input, run_keeper
 from .host.memory import ManagedGenerator, autograd, to_wire

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from portrait3d_core.checkpoints.latent_file import load_latent
-
+from ..portrait3d_core.checkpoints.latent_file import load_latent
 from .host.folders import LATENT_SUBFOLDER, file_fingerprint, latent_choices, latent_path
 from .host.memory import ManagedGenerator, to_wire
 from .host.schema import schema

@@ -6,10 +6,9 @@ from pathlib import Path
 
 from comfy_api.latest import io
 
-from portrait3d_core.checkpoints.portrait_file import load_portrait
-from portrait3d_core.checkpoints.published.trigrid_file import load_trigrid_portrait, read_decoder_file
-from portrait3d_core.portrait.portrait import Portrait
-
+from ..portrait3d_core.checkpoints.portrait_file import load_portrait
+from ..portrait3d_core.checkpoints.published.trigrid_file import load_trigrid_portrait, read_decoder_file
+from ..portrait3d_core.portrait.portrait import Portrait
 from .host.folders import EXTENSION, decoder_path, file_fingerprint, portrait_choices, portrait_path
 from .host.memory import ManagedGenerator, to_wire
 from .host.schema import schema

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from portrait3d_core.bundle.files import diffusion_path
-
+from ..portrait3d_core.bundle.files import diffusion_path
 from .host.schema import schema
 from .host.sockets import CATEGORY
 

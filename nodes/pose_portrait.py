@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from portrait3d_core.portrait.portrait import Portrait
-from portrait3d_core.stages.pose import pose_portrait
-
+from ..portrait3d_core.portrait.portrait import Portrait
+from ..portrait3d_core.stages.pose import pose_portrait
 from .host.memory import ManagedGenerator
 from .host.schema import schema
 from .host.sockets import CATEGORY, GeneratorSocket, PortraitSocket

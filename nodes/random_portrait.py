@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from portrait3d_core.stages.latents import random_portrait
-
+from ..portrait3d_core.stages.latents import random_portrait
 from .host.memory import ManagedGenerator, to_wire
 from .host.schema import schema
 from .host.sockets import CATEGORY, GeneratorSocket, PortraitSocket

@@ -7,10 +7,9 @@ from typing import Any
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
-from portrait3d_core.portrait.portrait import Portrait
-from portrait3d_core.stages.estimate import estimate_refine
-from portrait3d_core.stages.refine.refine import refine
-
+from ..portrait3d_core.portrait.portrait import Portrait
+from ..portrait3d_core.stages.estimate import estimate_refine
+from ..portrait3d_core.stages.refine.refine import refine
 from .host.diffusion_model import ComfyCritic, Conditioning, connected, run_with_critic, target_prompt
 from .host.long_run import long_run, resume_input, session_keeper
 from .host.memory import on_device, to_wire

@@ -7,14 +7,13 @@ from typing import Any
 
 from comfy_api.latest import InputImpl, Types, io
 
-from portrait3d_core.cameras.cameras import Cameras
-from portrait3d_core.cameras.paths import refinement_views, sway, turntable
-from portrait3d_core.portrait.portrait import Portrait
-from portrait3d_core.rendering.render import RenderSettings
-from portrait3d_core.runtime.checks import check_choice, check_finite
-from portrait3d_core.stages.orbit import OrbitSettings, orbit
-from portrait3d_core.stages.pose import pose_portrait
-
+from ..portrait3d_core.cameras.cameras import Cameras
+from ..portrait3d_core.cameras.paths import refinement_views, sway, turntable
+from ..portrait3d_core.portrait.portrait import Portrait
+from ..portrait3d_core.rendering.render import RenderSettings
+from ..portrait3d_core.runtime.checks import check_choice, check_finite
+from ..portrait3d_core.stages.orbit import OrbitSettings, orbit
+from ..portrait3d_core.stages.pose import pose_portrait
 from .host.images import depth_pictures, normal_pictures
 from .host.memory import on_device
 from .host.progress import report_progress

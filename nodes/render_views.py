@@ -6,11 +6,10 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from portrait3d_core.cameras.cameras import focal_of
-from portrait3d_core.cameras.paths import rows_of_views
-from portrait3d_core.portrait.portrait import Portrait
-from portrait3d_core.stages.orbit import orbit, view_hints
-
+from ..portrait3d_core.cameras.cameras import focal_of
+from ..portrait3d_core.cameras.paths import rows_of_views
+from ..portrait3d_core.portrait.portrait import Portrait
+from ..portrait3d_core.stages.orbit import orbit, view_hints
 from .host.memory import on_device
 from .host.progress import report_progress
 from .host.schema import schema

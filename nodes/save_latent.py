@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from portrait3d_core.checkpoints.latent_file import save_latent
-from portrait3d_core.errors import SettingsError
-from portrait3d_core.portrait.portrait import Portrait
-from portrait3d_core.stages.latents import edit_share
-
+from ..portrait3d_core.checkpoints.latent_file import save_latent
+from ..portrait3d_core.errors import SettingsError
+from ..portrait3d_core.portrait.portrait import Portrait
+from ..portrait3d_core.stages.latents import edit_share
 from .host.folders import EXTENSION, LATENT_SUBFOLDER, new_output_file
 from .host.memory import ManagedGenerator
 from .host.progress import show_text

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from portrait3d_core.checkpoints.portrait_file import save_portrait
-from portrait3d_core.portrait.portrait import Portrait
-
+from ..portrait3d_core.checkpoints.portrait_file import save_portrait
+from ..portrait3d_core.portrait.portrait import Portrait
 from .host.folders import EXTENSION, new_output_file
 from .host.progress import show_text
 from .host.schema import schema

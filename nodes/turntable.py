@@ -7,12 +7,11 @@ from pathlib import Path
 
 import folder_paths
 
-from portrait3d_core.errors import OutputError
-from portrait3d_core.portrait.portrait import Portrait
-from portrait3d_core.runtime.files import atomic_write
-from portrait3d_core.runtime.fingerprint import fingerprint
-from portrait3d_core.stages.turntable import TurntableSettings, turntable_sheet
-
+from ..portrait3d_core.errors import OutputError
+from ..portrait3d_core.portrait.portrait import Portrait
+from ..portrait3d_core.runtime.files import atomic_write
+from ..portrait3d_core.runtime.fingerprint import fingerprint
+from ..portrait3d_core.stages.turntable import TurntableSettings, turntable_sheet
 from .host.images import to_pil
 from .host.memory import on_device
 from .host.progress import report_progress

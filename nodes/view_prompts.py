@@ -6,9 +6,8 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from portrait3d_core.diffusion.view_prompts import DEFAULT_VIEW_WORDS, ViewWords
-from portrait3d_core.errors import SettingsError
-
+from ..portrait3d_core.diffusion.view_prompts import DEFAULT_VIEW_WORDS, ViewWords
+from ..portrait3d_core.errors import SettingsError
 from .host.schema import schema
 from .host.sockets import CATEGORY
 

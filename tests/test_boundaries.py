@@ -46,6 +46,12 @@ def test_nothing_executes_or_unpickles(path):
     assert not dotted & {"torch.load", "pickle.load", "pickle.loads", "os.system", "subprocess.run", "subprocess.Popen"}
 
 
+@pytest.mark.parametrize("path", NODES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_nodes_reach_the_core_beside_them(path):
+    """ComfyUI knows the pack by its folder's path; an installed core of another version must not slip in."""
+    assert "portrait3d_core" not in imported_names(path, top_level_only=False)
+
+
 def test_importing_the_stages_stays_light():
     """Nothing but torch and the standard library is loaded before a stage runs."""
     code = (

@@ -25,10 +25,10 @@ from comfy.supported_models_base import BASE
 from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
-from portrait3d_core.diffusion.networks.autoencoder import ToyAutoencoder
-from portrait3d_core.diffusion.networks.unet import ToyUNet
-from portrait3d_core.errors import ModelFormatError
-from portrait3d_core.runtime.files import read_safetensors
+from ...portrait3d_core.diffusion.networks.autoencoder import ToyAutoencoder
+from ...portrait3d_core.diffusion.networks.unet import ToyUNet
+from ...portrait3d_core.errors import ModelFormatError
+from ...portrait3d_core.runtime.files import read_safetensors
 
 PREDICTION_TYPES = {"epsilon": ModelType.EPS, "v_prediction": ModelType.V_PREDICTION}
 BETA_SCHEDULES = {"scaled_linear": "linear", "linear": "sqrt_linear"}

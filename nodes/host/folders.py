@@ -12,8 +12,8 @@ from pathlib import Path
 
 import folder_paths
 
-from portrait3d_core.bundle.files import generator_path as toy_generator_path
-from portrait3d_core.errors import OutputError, Portrait3DError
+from ...portrait3d_core.bundle.files import generator_path as toy_generator_path
+from ...portrait3d_core.errors import OutputError, Portrait3DError
 
 MODEL_FOLDER = "portrait3d"
 PORTRAIT_SUBFOLDER = "portrait3d"

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from portrait3d_core.runtime.fingerprint import Unidentifiable
+from ...portrait3d_core.runtime.fingerprint import Unidentifiable
 
 SAMPLES = 32
 """Numbers looked at in a weight tensor."""

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from portrait3d_core.errors import ImageError
+from ...portrait3d_core.errors import ImageError
 
 VISIBLE = 0.5
 """Pixels with at least this opacity belong to the head."""

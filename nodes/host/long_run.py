@@ -10,11 +10,10 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from portrait3d_core.runtime.fingerprint import Unidentifiable
-from portrait3d_core.runtime.resume import NO_KEEPER, RunKeeper
-from portrait3d_core.runtime.run_state import RunStore
-from portrait3d_core.stages.estimate import Estimate
-
+from ...portrait3d_core.runtime.fingerprint import Unidentifiable
+from ...portrait3d_core.runtime.resume import NO_KEEPER, RunKeeper
+from ...portrait3d_core.runtime.run_state import RunStore
+from ...portrait3d_core.stages.estimate import Estimate
 from .folders import user_folder
 from .identity import session_identity
 from .memory import free_bytes

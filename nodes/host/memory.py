@@ -13,8 +13,8 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 
-from portrait3d_core.generator.generator import Generator
-from portrait3d_core.portrait.portrait import Portrait
+from ...portrait3d_core.generator.generator import Generator
+from ...portrait3d_core.portrait.portrait import Portrait
 
 WRAPPER_KEY = "portrait3d"
 SYNTHESIS_BYTES = 1024**3

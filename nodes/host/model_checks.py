@@ -8,7 +8,7 @@ from typing import Any
 from comfy.model_patcher import ModelPatcher
 from comfy.model_sampling import CONST, IMG_TO_IMG
 
-from portrait3d_core.errors import GuidanceError
+from ...portrait3d_core.errors import GuidanceError
 
 TRAINED_AT_PX = {
     "SD20": 768,

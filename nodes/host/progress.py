@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from comfy.utils import ProgressBar
 from server import PromptServer
 
-from portrait3d_core.runtime.progress import Pace, StepInfo
-
+from ...portrait3d_core.runtime.progress import Pace, StepInfo
 from .images import to_pil
 
 PREVIEW_SIDE_PX = 512

@@ -7,12 +7,11 @@ from typing import Any, TypeVar, get_args
 
 from comfy_api.latest import io
 
-from portrait3d_core.presets.profile import PROFILES, Profile
-from portrait3d_core.rendering.hints import HintName
-from portrait3d_core.runtime.checks import check_choice
-from portrait3d_core.stages.pose import LIMITS_DEG, PoseSettings
-from portrait3d_core.stages.refine.settings import TOY_REFINE, RefineSettings
-
+from ...portrait3d_core.presets.profile import PROFILES, Profile
+from ...portrait3d_core.rendering.hints import HintName
+from ...portrait3d_core.runtime.checks import check_choice
+from ...portrait3d_core.stages.pose import LIMITS_DEG, PoseSettings
+from ...portrait3d_core.stages.refine.settings import TOY_REFINE, RefineSettings
 from .control import ViewControl
 from .sockets import PortraitSocket
 

@@ -11,8 +11,8 @@ import inside_comfy  # noqa: F401
 import torch
 from comfy import model_management
 from pack.nodes.host.memory import ManagedGenerator
+from pack.portrait3d_core.bundle.files import generator_path
 from pack.portrait3d_core.checkpoints.generator_file import load_generator
-from pack.portrait3d_core.toy.bundle_files import generator_path
 
 FREE_BYTES = 8 * 1024**3
 

@@ -19,11 +19,11 @@ from pack.nodes import distill, refine_views
 from pack.nodes.host.built_in_models import load_model, load_vae
 from pack.nodes.host.control import ViewControl
 from pack.nodes.host.diffusion_model import TARGET_PROMPT, ComfyCritic, run_with_critic
+from pack.portrait3d_core.bundle.files import diffusion_path, generator_path
 from pack.portrait3d_core.checkpoints.generator_file import load_generator
-from pack.portrait3d_core.explore import random_portrait
 from pack.portrait3d_core.guidance.residual import Guide, Moment, SeenViews, image_gradient
-from pack.portrait3d_core.stages.refine_settings import TOY_REFINE
-from pack.portrait3d_core.toy.bundle_files import diffusion_path, generator_path
+from pack.portrait3d_core.stages.latents import random_portrait
+from pack.portrait3d_core.stages.refine.settings import TOY_REFINE
 from torch import Tensor
 
 T, SCALE, VIEWS = 0.4, 7.5, 2

@@ -6,7 +6,7 @@ import inside_comfy  # noqa: F401
 import torch
 from diffusers import StableDiffusionPipeline
 from pack.nodes.host.built_in_models import load_clip, load_model, load_vae
-from pack.portrait3d_core.toy.bundle_files import diffusion_path
+from pack.portrait3d_core.bundle.files import diffusion_path
 
 TEXT = "front view, toy head with fair skin, long red hair, blue shirt"
 
