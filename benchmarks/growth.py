@@ -17,7 +17,7 @@ import torch
 
 from portrait3d_core.cameras.paths import turntable
 from portrait3d_core.diffusion.oracle import OracleCritic
-from portrait3d_core.presets.profile import PROFILES
+from portrait3d_core.presets import PROFILES
 from portrait3d_core.rendering.settings import RenderSettings
 from portrait3d_core.stages.distill import distill
 from portrait3d_core.stages.latents import random_portrait

@@ -22,14 +22,14 @@ from portrait3d_core.diffusion.oracle import OracleCritic
 from portrait3d_core.generator.config import OFFICIAL_512
 from portrait3d_core.generator.generator import Generator
 from portrait3d_core.portrait.portrait import Portrait
-from portrait3d_core.presets.profile import PROFILES
+from portrait3d_core.presets import PROFILES
+from portrait3d_core.presets.built_in import REFINE as BUILT_IN_REFINE
 from portrait3d_core.stages.align.align import AlignSettings
 from portrait3d_core.stages.distill import distill
 from portrait3d_core.stages.estimate import Estimate, estimate_distill, estimate_fit, estimate_invert
 from portrait3d_core.stages.invert.invert import invert
 from portrait3d_core.stages.latents import random_portrait
 from portrait3d_core.stages.refine.fit_views import fit_views
-from portrait3d_core.stages.refine.settings import TOY_REFINE
 
 from .measure import resident_bytes
 
@@ -91,7 +91,7 @@ def distilling(portrait: Portrait, generator: Generator, profile: str) -> Case:
 
 def fitting(portrait: Portrait, generator: Generator, profile: str) -> Case:
     """One view."""
-    settings = replace(PROFILES[profile].refine or TOY_REFINE, passes=1, preview_every=0)
+    settings = replace(PROFILES[profile].refine or BUILT_IN_REFINE, passes=1, preview_every=0)
     images = torch.rand(1, settings.resolution, settings.resolution, 3)
     return estimate_fit(portrait, settings, 1), lambda: fit_views(portrait, images, refinement_views()[0], settings)
 

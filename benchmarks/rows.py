@@ -21,7 +21,7 @@ from portrait3d_core.optimisation.levels import LevelOptimiser
 from portrait3d_core.pipeline import text_to_portrait
 from portrait3d_core.portrait.portrait import Portrait
 from portrait3d_core.portrait.superresolution import super_resolve
-from portrait3d_core.presets.profile import PROFILES
+from portrait3d_core.presets import PROFILES, built_in
 from portrait3d_core.rendering.field import for_reading
 from portrait3d_core.rendering.render import RayNoise, RenderSettings, render
 from portrait3d_core.rendering.settings import RAYS_PER_CHUNK
@@ -185,7 +185,7 @@ def sd15_size(subject: Subject) -> Critic:
 def distil_step(make_critic: Callable[[Subject], Critic], name: str, subject: Subject) -> Row:
     """Render, compare, go back, move: one step of the toy's or the paper's distillation; in pixels, except at SD1.5's size."""
     critic = make_critic(subject)
-    settings = PROFILES["paper" if subject.full_size else "toy"].distill
+    settings = PROFILES["paper" if subject.full_size else "built-in"].distill
     if make_critic is not sd15_size:
         settings = replace(settings, residual_space="image")
     guide = Guide(
@@ -215,7 +215,7 @@ def distil_step(make_critic: Callable[[Subject], Critic], name: str, subject: Su
 
 def refine_step(name: str, subject: Subject) -> Row:
     """One step of the fit to edited views: a window of one of them."""
-    settings = PROFILES["paper"].refine if subject.full_size else refine.TOY_REFINE
+    settings = PROFILES["paper"].refine if subject.full_size else built_in.REFINE
     assert settings is not None
     fine = refine.render_settings_for(subject.portrait, settings.resolution, settings.fit_samples, settings.march)
     levels = LevelOptimiser(subject.portrait, settings.optimiser, 1, refine.STAGE_FIT)

@@ -18,7 +18,7 @@ import torch
 
 from . import __version__
 from .errors import OutputError, Portrait3DError, SettingsError
-from .presets.profile import PROFILES, Profile
+from .presets import PROFILES, Profile
 from .runtime.progress import StepInfo
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def _add_common(command: argparse.ArgumentParser) -> None:
     command.add_argument("--generator", type=Path, help="weights (.safetensors or .pkl); default: the built-in toy heads")
     command.add_argument("--diffusion", type=Path, help="diffusers folder or single-file checkpoint; default: the built-in toy")
     command.add_argument("--diffusion-config", type=Path, help="folder with configs and tokenizer of a single-file checkpoint")
-    command.add_argument("--preset", choices=sorted(PROFILES), help="default: toy with the built-in weights, else default")
+    command.add_argument("--preset", choices=sorted(PROFILES), help="default: built-in with the built-in weights, else default")
     command.add_argument("--negative", help="what to avoid; default: the preset's")
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--steps", type=int, help="distillation steps")
@@ -171,7 +171,7 @@ def _inspect(args: argparse.Namespace) -> None:
 def _profile(args: argparse.Namespace) -> Profile:
     """The chosen preset with the command line's changes."""
     custom = args.generator is not None or args.diffusion is not None
-    profile = PROFILES[args.preset or ("default" if custom else "toy")]
+    profile = PROFILES[args.preset or ("default" if custom else "built-in")]
     profile = profile.with_steps(distill=args.steps, invert=args.invert_steps)
     if args.no_refine:
         profile = replace(profile, refine=None)

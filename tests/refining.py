@@ -7,10 +7,9 @@ from builders import small_portrait
 
 from portrait3d_core.cameras.cameras import orbit_cameras
 from portrait3d_core.optimisation.levels import OptimiserSettings
-from portrait3d_core.stages.refine.settings import PAPER_REFINE
+from portrait3d_core.stages.refine.settings import RefineSettings
 
-QUICK = replace(
-    PAPER_REFINE,
+QUICK = RefineSettings(
     resolution=16,
     view_samples=8,
     edit_steps=2,

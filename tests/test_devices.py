@@ -23,7 +23,8 @@ from portrait3d_core.portrait.interpolation import (
     sample_planes,
     sample_volume,
 )
-from portrait3d_core.presets.profile import PROFILES
+from portrait3d_core.presets import PROFILES
+from portrait3d_core.presets.built_in import REFINE as BUILT_IN_REFINE
 from portrait3d_core.rendering import voxels
 from portrait3d_core.rendering.render import RenderSettings, render
 from portrait3d_core.stages.align.align import AlignSettings
@@ -33,7 +34,6 @@ from portrait3d_core.stages.latents import random_portrait
 from portrait3d_core.stages.mesh.mesh import MeshSettings, extract_mesh
 from portrait3d_core.stages.orbit import OrbitSettings, orbit
 from portrait3d_core.stages.refine.fit_views import fit_views
-from portrait3d_core.stages.refine.settings import TOY_REFINE
 
 RENDER = RenderSettings(resolution=12, coarse_samples=8, fine_samples=6, rays_per_chunk=50)
 
@@ -95,12 +95,12 @@ def distilled(profile):
 
 
 def fitted(portrait):
-    settings = replace(TOY_REFINE, passes=1, preview_every=1, resolution=16, crop=16)
+    settings = replace(BUILT_IN_REFINE, passes=1, preview_every=1, resolution=16, crop=16)
     return list(fit_views(portrait, picture(16)[None], refinement_views()[0], settings).trigrid.levels.values())
 
 
 def inverted(generator):
-    settings = PROFILES["toy"].invert_photo
+    settings = PROFILES["built-in"].invert_photo
     settings = replace(
         settings,
         align=AlignSettings(method="none", resolution=32),

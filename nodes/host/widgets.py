@@ -7,11 +7,12 @@ from typing import Any, TypeVar, get_args
 
 from comfy_api.latest import io
 
-from ...portrait3d_core.presets.profile import PROFILES, Profile
+from ...portrait3d_core.presets import PROFILES, Profile
+from ...portrait3d_core.presets.built_in import REFINE as BUILT_IN_REFINE
 from ...portrait3d_core.rendering.hints import HintName
 from ...portrait3d_core.runtime.checks import check_choice
 from ...portrait3d_core.stages.pose import LIMITS_DEG, PoseSettings
-from ...portrait3d_core.stages.refine.settings import TOY_REFINE, RefineSettings
+from ...portrait3d_core.stages.refine.settings import RefineSettings
 from .control import ViewControl
 from .sockets import PortraitSocket
 
@@ -21,7 +22,7 @@ FROM_PROFILE = -1
 """Value of a number widget that leaves the setting to the profile."""
 PROFILE_CHOICE = "from profile"
 """The same for a dropdown."""
-DEFAULT_PROFILE = "toy"
+DEFAULT_PROFILE = "built-in"
 MAX_SEED = 2**32 - 1
 MAX_STEPS = 100_000
 
@@ -33,7 +34,7 @@ def profile_input() -> io.Combo.Input:
         options=list(PROFILES),
         default=DEFAULT_PROFILE,
         tooltip=(
-            "Set of defaults for everything that is not set here. toy: for the built-in models, any computer. "
+            "Set of defaults for everything that is not set here. built-in: for the built-in models, any computer. "
             "default: for full-size models. paper: the settings of the publication. fast: a fifth of default's work."
         ),
     )
@@ -178,8 +179,8 @@ def profile_named(name: str) -> Profile:
 
 
 def refine_settings(name: str) -> RefineSettings:
-    """Refinement settings of a profile; one that skips the refinement by default gets those of the toy model."""
-    return profile_named(name).refine or TOY_REFINE
+    """Refinement settings of a profile; one that skips the refinement by default gets those of the built-in model."""
+    return profile_named(name).refine or BUILT_IN_REFINE
 
 
 def overridden(settings: Settings, **values: Any) -> Settings:

@@ -54,7 +54,7 @@ class ViewWords:
 DEFAULT_VIEW_WORDS = ViewWords()
 PAPER_VIEW_WORDS = ViewWords("front view {prompt}", "side view {prompt}", "back view {prompt}")
 """The paper's launch setting: a prefix without a comma, linear blending."""
-TOY_VIEW_WORDS = ViewWords(blending="hard")
+BUILT_IN_VIEW_WORDS = ViewWords(blending="hard")
 """The captions the embedded toy model was trained with."""
 
 

@@ -28,7 +28,7 @@ from ..data.figurines.heads import (
     trace,
 )
 from ..diffusion.model import Critic
-from ..diffusion.view_prompts import TOY_VIEW_WORDS
+from ..diffusion.view_prompts import BUILT_IN_VIEW_WORDS
 from ..generator.generator import Generator
 from ..portrait.portrait import Portrait
 from ..rendering.render import RenderSettings, render
@@ -138,7 +138,7 @@ def run_case(case: Case, generator: Generator, critic: Critic, settings: Distill
     code = encode_attributes(case.start, random, generator.config.z_dim)
     with torch.no_grad():
         start = generator.synthesise(generator.mapping(code[None]))
-    prompt, source = (critic.prompt(caption(head), view_words=TOY_VIEW_WORDS) for head in (case.target, case.start))
+    prompt, source = (critic.prompt(caption(head), view_words=BUILT_IN_VIEW_WORDS) for head in (case.target, case.start))
     result = distill(start, critic, prompt, settings, source_prompt=source, seed=case.number)
     before, after = picture(start), picture(result)
     watertight = is_watertight(extract_mesh(result, MeshSettings(resolution=MESH_RESOLUTION)).faces)

@@ -85,78 +85,12 @@ class DistillSettings:
         check_choice("hint", self.hint, HintName)
 
 
-PAPER_DISTILL = DistillSettings()
-"""The paper's launch command: SDS at scale 100, 2000 steps, one view each."""
-DEFAULT_DISTILL = replace(
-    PAPER_DISTILL,
-    loss="nfsd",
-    guidance_scale=(7.5, 7.5),
-    t_range=(0.4, 0.02),
-    t_schedule="linear",
-    views=ViewSettings(march="fine", background="random"),
-)
-"""The paper's budget with noise-free distillation at ordinary guidance and annealed time: less saturation.
-
-Expects a real negative prompt.
-"""
-FAST_DISTILL = replace(
-    DEFAULT_DISTILL,
-    steps=400,
-    views=replace(DEFAULT_DISTILL.views, coarse_samples=32, fine_samples=32),
-    optimiser=replace(PAPER_ADAN, learning_rate=2.0, warmup_steps=10, decay_fraction=0.3),
-    ema_every=20,
-)
-"""A fifth of the steps, each of twice the length, which settle towards the end, and two thirds of the samples."""
-
-TOY_VIEWS = ViewSettings(
-    per_step=2,
-    layout="even",
-    pitch_range_deg=(-9.0, 9.0),
-    resolution=64,
-    coarse_samples=24,
-    fine_samples=24,
-    march="fine",
-    background="portrait",
-)
-TOY_EDIT_DISTILL = DistillSettings(
-    steps=120,
-    loss="reference_delta",
-    residual_space="image",
-    residual_weight="unit",
-    guidance_scale=(3.0, 3.0),
-    t_range=(0.98, 0.1),
-    t_schedule="linear",
-    views=TOY_VIEWS,
-    optimiser=OptimiserSettings(
-        "adam",
-        learning_rate=0.15,
-        level_factors=((64, 0.5), (128, 0.25)),
-        warmup_steps=5,
-        decay_fraction=0.4,
-        feature_gain=20.0,
-    ),
-    entropy_weight=0.0,
-    outline_weight=4.0,
-    chroma_weight=20.0,
-    ema_every=0,
-)
-"""Change one thing about an existing toy head, best with a source prompt (docs/toy.md)."""
-TOY_PROMPT_DISTILL = replace(
-    TOY_EDIT_DISTILL,
-    steps=60,
-    guidance_scale=(2.0, 2.0),
-    t_range=(0.6, 0.1),
-    optimiser=replace(TOY_EDIT_DISTILL.optimiser, learning_rate=0.01),
-)
-"""Pull a toy head towards a full prompt without a description of the start: what the prompt leaves open stays."""
-
-
 @explain_out_of_memory
 def distill(
     portrait: Portrait,
     critic: Critic,
     prompt: Prompt,
-    settings: DistillSettings = DEFAULT_DISTILL,
+    settings: DistillSettings,
     *,
     source_prompt: Prompt | None = None,
     seed: int = 0,

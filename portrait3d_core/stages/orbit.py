@@ -42,10 +42,6 @@ class OrbitSettings:
             raise SettingsError(f"The background is {colour}", expected="True, False or three numbers in 0..1")
 
 
-PAPER_ORBIT = OrbitSettings(render=RenderSettings(resolution=512, coarse_samples=96, fine_samples=96))
-"""The paper's final videos (240 frames around the head, or 120 frames of a gentle sway)."""
-
-
 @dataclass(frozen=True)
 class Views:
     """B pictures of one portrait, on the CPU.

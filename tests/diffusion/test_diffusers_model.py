@@ -10,7 +10,7 @@ import torch
 from portrait3d_core.diffusion.diffusers_loading import read_schedule
 from portrait3d_core.diffusion.diffusers_model import load_critic
 from portrait3d_core.diffusion.sampling import edit_images, text_to_image
-from portrait3d_core.diffusion.view_prompts import TOY_VIEW_WORDS, ViewWords
+from portrait3d_core.diffusion.view_prompts import BUILT_IN_VIEW_WORDS, ViewWords
 from portrait3d_core.errors import GuidanceError, MissingDependencyError
 
 pytest.importorskip("diffusers")
@@ -184,7 +184,7 @@ def test_view_words_are_blended_by_yaw(critic):
     assert not torch.allclose(front, back)
     middle = prompt.towards(torch.tensor([45.0, 180.0]))
     assert torch.allclose(middle[0], (front + side) / 2, atol=1e-6) and torch.allclose(middle[1], back)
-    hard = critic.prompt("a man", view_words=TOY_VIEW_WORDS)
+    hard = critic.prompt("a man", view_words=BUILT_IN_VIEW_WORDS)
     assert torch.equal(hard.towards(torch.tensor([30.0]))[0], hard.sides[0])
     plain = critic.prompt("a man", view_words=None)
     assert torch.equal(plain.towards(torch.tensor([0.0]))[0], plain.towards(torch.tensor([180.0]))[0])

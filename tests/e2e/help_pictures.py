@@ -99,7 +99,7 @@ def gallery() -> tuple[Graph, Scenes]:
     scene(add("InvertImage", generator=generator(), **photo))
     scene(add("PosePortrait", portrait=head()), [])
     scene(add("ViewPrompts", clip=toy(1), text="toy head with long red hair"), [])
-    mesh = add("ExportMesh", portrait=other(), filename_prefix="portrait3d/head", profile="toy", resolution=96)
+    mesh = add("ExportMesh", portrait=other(), filename_prefix="portrait3d/head", profile="built-in", resolution=96)
     scene(mesh, [graph.add("Preview3D", model_file=mesh("path"))()[0]])
     scene(add("SavePortrait", portrait=head(), filename_prefix="portrait3d/another"), [])
     scene(add("SaveLatent", portrait=head(), generator=generator(), filename_prefix="portrait3d_latents/another"), [])

@@ -22,8 +22,8 @@ from pack.nodes.host.diffusion_model import TARGET_PROMPT, ComfyCritic, run_with
 from pack.portrait3d_core.bundle.files import diffusion_path, generator_path
 from pack.portrait3d_core.checkpoints.generator_file import load_generator
 from pack.portrait3d_core.guidance.residual import Guide, Moment, SeenViews, image_gradient
+from pack.portrait3d_core.presets.built_in import REFINE as BUILT_IN_REFINE
 from pack.portrait3d_core.stages.latents import random_portrait
-from pack.portrait3d_core.stages.refine.settings import TOY_REFINE
 from torch import Tensor
 
 T, SCALE, VIEWS = 0.4, 7.5, 2
@@ -184,7 +184,7 @@ class RefineViews(refine_views.Portrait3DRefineViews):
 
 def nodes(parts: SimpleNamespace, portrait: Any) -> dict[str, Any]:
     """SDS Distill and Refine Views with a ControlNet: did they change the portrait, and which hints did the network get?"""
-    inputs = {"portrait": portrait, "model": parts.model, "vae": parts.vae, **parts.texts, "profile": "toy", "seed": 0}
+    inputs = {"portrait": portrait, "model": parts.model, "vae": parts.vae, **parts.texts, "profile": "built-in", "seed": 0}
     inputs |= {"control_net": parts.net, "control_hint": "normal", "resume": False}
     shown: list[Tensor] = []
     note = lambda network, _, named: shown.append(named["hint"].clone())  # noqa: E731
@@ -231,7 +231,7 @@ def refusals() -> dict[str, str]:
 
 
 def main() -> None:
-    quick = replace(TOY_REFINE, resolution=32, crop=16, view_samples=8, fit_samples=8)
+    quick = replace(BUILT_IN_REFINE, resolution=32, crop=16, view_samples=8, fit_samples=8)
     refine_views.refine_settings = lambda name: quick
     with torch.inference_mode():
         portrait = random_portrait(load_generator(generator_path()), 3, 0.7)

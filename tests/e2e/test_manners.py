@@ -49,7 +49,7 @@ def add_pack(work: Path, name: str, source: str) -> None:
     (folder / "__init__.py").write_text(source, encoding="utf-8")
 
 
-def editing_graph(profile="toy"):
+def editing_graph(profile="built-in"):
     """Every kind of work once: (graph, {what: node id})."""
     graph, models = portrait_graph()
     distilled = graph.add("Portrait3DDistill", **models, profile=profile, steps=1, cfg=2.0, loss="sds", seed=1, preview_every=1)
@@ -88,8 +88,8 @@ def test_works_with_and_without_a_browsers_metadata(comfy):
     mesh = Graph()
     mesh.nodes = prompt
     mesh.add(
-        "Portrait3DExportMesh", portrait=[key["distill"], 0], filename_prefix="portrait3d/meta", format="glb", profile="toy",
-        resolution=32, level=0.0, largest_only=True,
+        "Portrait3DExportMesh", portrait=[key["distill"], 0], filename_prefix="portrait3d/meta", format="glb",
+        profile="built-in", resolution=32, level=0.0, largest_only=True,
     )  # fmt: skip
     saved_before = len(list((comfy.work / "output" / "portrait3d").glob("*")))
     run(comfy, prompt)

@@ -25,7 +25,7 @@ def look(graph, portrait):
     )  # fmt: skip
     graph.add("PreviewImage", images=orbit(0))
     graph.add(
-        "Portrait3DExportMesh", portrait=portrait, filename_prefix="portrait3d/published", format="glb", profile="toy",
+        "Portrait3DExportMesh", portrait=portrait, filename_prefix="portrait3d/published", format="glb", profile="built-in",
         resolution=32, level=0.0, largest_only=False,
     )  # fmt: skip
 

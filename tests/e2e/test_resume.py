@@ -16,7 +16,7 @@ def distilling(prefix: str, resume: bool) -> dict:
     """Some ten seconds of distillation."""
     graph, models = portrait_graph()
     distilled = graph.add(
-        "Portrait3DDistill", **models, profile="toy", steps=STEPS, cfg=-1.0, loss="from profile", seed=1, preview_every=5,
+        "Portrait3DDistill", **models, profile="built-in", steps=STEPS, cfg=-1.0, loss="from profile", seed=1, preview_every=5,
         resume=resume,
     )  # fmt: skip
     save(graph, distilled(), prefix)

@@ -25,14 +25,14 @@ def test_views_go_through_core_nodes_and_back_and_a_viewers_camera_looks_at_the_
     )  # fmt: skip
     edited = graph.add("VAEDecode", samples=sampled(), vae=models["vae"])
     fitted = graph.add(
-        "Portrait3DFitViews", portrait=models["portrait"], images=edited(), cameras=views(4), profile="toy", passes=1, seed=1,
-        preview_every=10, masks=views(1),
+        "Portrait3DFitViews", portrait=models["portrait"], images=edited(), cameras=views(4), profile="built-in", passes=1,
+        seed=1, preview_every=10, masks=views(1),
     )  # fmt: skip
     save(graph, fitted())
     again = render_views(graph, fitted(), camera=views(6), camera_space="viewer")
     seen = [graph.add("PreviewImage", images=again(slot)) for slot in (0, 2, 3, 5)]
     mesh = graph.add(
-        "Portrait3DExportMesh", portrait=fitted(), filename_prefix="portrait3d/views", format="glb", profile="toy",
+        "Portrait3DExportMesh", portrait=fitted(), filename_prefix="portrait3d/views", format="glb", profile="built-in",
         resolution=32, level=0.0, largest_only=True,
     )  # fmt: skip
     viewer = graph.add("Preview3D", model_file=mesh(), camera_info=again(6))
@@ -56,7 +56,7 @@ def test_several_views_of_one_head_make_one_portrait(comfy):
     views = render_views(graph, models["portrait"])
     generator = graph.add("Portrait3DLoadGenerator", generator="toy heads (built in)")
     found = graph.add(
-        "Portrait3DInvertImage", generator=generator(), image=views(0), mask=views(1), cameras=views(4), profile="toy",
+        "Portrait3DInvertImage", generator=generator(), image=views(0), mask=views(1), cameras=views(4), profile="built-in",
         alignment="none", steps=1, likeness_steps=1, seed=0, preview_every=1,
     )  # fmt: skip
     save(graph, found())

@@ -18,7 +18,7 @@ STAND_INS = {"CheckpointLoaderSimple": "StandInCheckpoint", "ControlNetLoader": 
 """For files that only users have; see stand_ins/."""
 SMALL = {kind: {**inputs} for kind, inputs in QUICK.items()}
 for kind in ("Portrait3DInvertImage", "Portrait3DDistill", "Portrait3DRefineViews", "Portrait3DExportMesh"):
-    SMALL[kind]["profile"] = "toy"
+    SMALL[kind]["profile"] = "built-in"
 SMALL["Portrait3DExportMesh"]["texture_size"] = 256
 SMALL["Portrait3DSeeds"] = {"count": 2}
 SMALL["EmptyLatentImage"] = {"width": 128, "height": 128}
@@ -96,14 +96,14 @@ def test_distilling_through_the_vae_and_sampling_with_the_same_model_afterwards(
 
 def test_refining_and_fitting_views(comfy):
     graph, models = portrait_graph()
-    refined = graph.add("Portrait3DRefineViews", **models, profile="toy", strength=0.2, edit_steps=1, passes=1, seed=1)
+    refined = graph.add("Portrait3DRefineViews", **models, profile="built-in", strength=0.2, edit_steps=1, passes=1, seed=1)
     orbit = graph.add(
         "Portrait3DRenderOrbit", portrait=refined(), path="refinement", frames=1, resolution=32, pitch=0.0, samples=8,
         superresolution=False, background="portrait", fps=12.0,
     )  # fmt: skip
     brighter = graph.add("ImageInvert", image=orbit(0))
     fitted = graph.add(
-        "Portrait3DFitViews", portrait=refined(), images=brighter(), cameras=orbit(5), profile="toy", passes=1, seed=1,
+        "Portrait3DFitViews", portrait=refined(), images=brighter(), cameras=orbit(5), profile="built-in", passes=1, seed=1,
         preview_every=10,
     )  # fmt: skip
     save(graph, fitted())
@@ -139,7 +139,9 @@ def test_prefixes_outside_the_output_folder_are_refused(comfy):
 
 def test_stop_ends_a_distillation_and_leaves_the_model_usable(comfy):
     graph, models = portrait_graph()
-    endless = graph.add("Portrait3DDistill", **models, profile="toy", steps=5000, cfg=2.0, loss="sds", seed=1, preview_every=1)
+    endless = graph.add(
+        "Portrait3DDistill", **models, profile="built-in", steps=5000, cfg=2.0, loss="sds", seed=1, preview_every=1
+    )
     save(graph, endless())
     run = comfy.queue(graph.nodes)
     comfy.wait_until_started(run)

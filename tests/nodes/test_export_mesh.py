@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-WIDGETS = {"filename_prefix": "portrait3d/head", "profile": "toy", "resolution": -1, "level": 0.0, "largest_only": False}
+WIDGETS = {"filename_prefix": "portrait3d/head", "profile": "built-in", "resolution": -1, "level": 0.0, "largest_only": False}
 
 
 @pytest.fixture

@@ -115,7 +115,7 @@ def test_numbers_that_are_none_are_refused(pack):
     error = pack.module("portrait3d_core.errors").Portrait3DError
     module = pack.module
     views, orbit = module("nodes.render_views"), module("nodes.render_orbit")
-    distill, profile = module("nodes.distill"), module("portrait3d_core.presets.profile").PROFILES["toy"]
+    distill, profile = module("nodes.distill"), module("portrait3d_core.presets").PROFILES["built-in"]
     for check in (
         lambda: orbit.camera_path("turntable", 3, NAN, 6.5),
         lambda: views.rows_of_views(3, NAN, 1),

@@ -82,11 +82,11 @@ def test_an_unknown_camera_path_is_refused(pack):
 
 def test_invert_returns_a_portrait_the_crop_and_its_camera(pack, generator, monkeypatch):
     module = pack.module("nodes.invert_image")
-    toy = module.profile_named("toy")
+    toy = module.profile_named("built-in")
     quick = replace(toy, invert_photo=replace(toy.invert_photo, starts=0, breed=replace(toy.invert_photo.breed, generations=0)))
     monkeypatch.setattr(module, "profile_named", {"toy": quick}.__getitem__)
     found, aligned, camera = run(
-        pack, "InvertImage", generator=generator, image=torch.rand(1, 48, 64, 3), profile="toy", alignment="none", steps=2,
+        pack, "InvertImage", generator=generator, image=torch.rand(1, 48, 64, 3), profile="built-in", alignment="none", steps=2,
         likeness_steps=1, seed=0, preview_every=1,
     )  # fmt: skip
     assert len(found) == 1 and not found.to_rgb.weight.requires_grad
@@ -95,7 +95,7 @@ def test_invert_returns_a_portrait_the_crop_and_its_camera(pack, generator, monk
 
 def test_invert_widgets_override_the_profile(pack):
     module = pack.module("nodes.invert_image")
-    base = pack.module("portrait3d_core.presets.profile").PROFILES["toy"].invert_photo
+    base = pack.module("portrait3d_core.presets").PROFILES["built-in"].invert_photo
     kept = module.invert_settings(base, alignment="auto", steps=-1, likeness_steps=-1, preview_every=7)
     assert (kept.steps, kept.likeness.steps, kept.preview_every) == (base.steps, base.likeness.steps, 7)
     changed = module.invert_settings(base, "manual", 3, 0, 1, centre_x=0.2, centre_y=0.3, size=0.4, zoom=1.5)
@@ -117,7 +117,7 @@ def test_view_prompts_words_a_text_for_every_side(pack):
 def test_distill_changes_a_copy_with_the_users_model(pack, portrait):
     before = {size: level.clone() for size, level in portrait.trigrid.levels.items()}
     (changed,) = run(
-        pack, "Distill", portrait=portrait, model=fake_model(), vae=fake_vae(), **TEXTS, profile="toy", steps=1, cfg=2.0,
+        pack, "Distill", portrait=portrait, model=fake_model(), vae=fake_vae(), **TEXTS, profile="built-in", steps=1, cfg=2.0,
         loss="sds", seed=0, preview_every=1,
     )  # fmt: skip
     assert unchanged(before, portrait.trigrid.levels)
@@ -130,8 +130,8 @@ def test_distill_changes_a_copy_with_the_users_model(pack, portrait):
 def test_distill_compares_with_the_source_text_where_there_is_one(pack, portrait):
     def distilled(**source):
         return run(
-            pack, "Distill", portrait=portrait, model=fake_model(), vae=fake_vae(), **TEXTS, profile="toy", steps=1, cfg=-1.0,
-            loss="reference_delta", seed=0, preview_every=1, **source,
+            pack, "Distill", portrait=portrait, model=fake_model(), vae=fake_vae(), **TEXTS, profile="built-in", steps=1,
+            cfg=-1.0, loss="reference_delta", seed=0, preview_every=1, **source,
         )[0]  # fmt: skip
 
     alone, compared, again = distilled(), distilled(source=conditioning(0.1)), distilled(source=conditioning(0.1))
@@ -141,10 +141,12 @@ def test_distill_compares_with_the_source_text_where_there_is_one(pack, portrait
 
 def test_refine_edits_and_fits(pack, portrait, monkeypatch):
     widgets = pack.module("nodes.host.widgets")
-    small = widgets.overridden(widgets.TOY_REFINE, resolution=16, crop=8, view_samples=4, fit_samples=4, edit_steps=1, passes=1)
+    small = widgets.overridden(
+        widgets.BUILT_IN_REFINE, resolution=16, crop=8, view_samples=4, fit_samples=4, edit_steps=1, passes=1
+    )
     monkeypatch.setattr(pack.module("nodes.refine_views"), "refine_settings", lambda name: small)
     (refined,) = run(
-        pack, "RefineViews", portrait=portrait, model=fake_model(), vae=fake_vae(), **TEXTS, profile="toy", strength=0.3,
+        pack, "RefineViews", portrait=portrait, model=fake_model(), vae=fake_vae(), **TEXTS, profile="built-in", strength=0.3,
         edit_steps=-1, passes=-1, seed=0,
     )  # fmt: skip
     record = refined.provenance.history[-1]
@@ -154,14 +156,16 @@ def test_refine_edits_and_fits(pack, portrait, monkeypatch):
 @pytest.mark.parametrize("name", ["Distill", "RefineViews"])
 def test_a_connected_control_net_is_shown_hints_of_the_portrait(pack, portrait, monkeypatch, name):
     widgets, shown = pack.module("nodes.host.widgets"), []
-    small = widgets.overridden(widgets.TOY_REFINE, resolution=16, crop=8, view_samples=4, fit_samples=4, edit_steps=1, passes=1)
+    small = widgets.overridden(
+        widgets.BUILT_IN_REFINE, resolution=16, crop=8, view_samples=4, fit_samples=4, edit_steps=1, passes=1
+    )
     monkeypatch.setattr(pack.module("nodes.refine_views"), "refine_settings", lambda name: small)
     monkeypatch.setattr(pack.module("nodes.host.control").ViewControl, "show", lambda self, hints: shown.append(hints))
     monkeypatch.setattr(FakeControl, "get_control", lambda self, x: 0)
     amounts = {"steps": 1, "loss": "sds", "cfg": 2.0, "preview_every": 1} if name == "Distill" else {"strength": 0.3}
     amounts |= {} if name == "Distill" else {"edit_steps": 1, "passes": 1}
     (changed,) = run(
-        pack, name, portrait=portrait, model=fake_model(), vae=fake_vae(), **TEXTS, profile="toy", seed=0, **amounts,
+        pack, name, portrait=portrait, model=fake_model(), vae=fake_vae(), **TEXTS, profile="built-in", seed=0, **amounts,
         control_net=FakeControl(), control_hint="mask",
     )  # fmt: skip
     assert changed.provenance.history[-1].settings["hint"] == "mask"
@@ -188,13 +192,21 @@ def test_fit_views_takes_any_square_size(pack, portrait):
         cameras = pack.module("portrait3d_core.cameras.cameras").turntable(2)
         pictures = torch.rand(2, 16, 16, 3)
     (fitted,) = run(
-        pack, "FitViews", portrait=portrait, images=pictures, cameras=cameras, profile="toy", passes=1, seed=0, preview_every=1
+        pack,
+        "FitViews",
+        portrait=portrait,
+        images=pictures,
+        cameras=cameras,
+        profile="built-in",
+        passes=1,
+        seed=0,
+        preview_every=1,
     )
     assert not unchanged(portrait.trigrid.levels, fitted.trigrid.levels)
 
 
 def test_profiles_that_skip_the_refinement_still_have_settings_for_it(pack):
     widgets = pack.module("nodes.host.widgets")
-    assert widgets.refine_settings("toy") is widgets.TOY_REFINE
+    assert widgets.refine_settings("built-in") is widgets.BUILT_IN_REFINE
     with pytest.raises(Exception, match="profile is"):
         widgets.refine_settings("none such")

@@ -48,7 +48,7 @@ def test_views_go_back_into_the_portrait_where_the_masks_are_white(pack, portrai
 
     def fitted(**masks):
         return run(
-            pack, "FitViews", portrait=portrait, images=1 - images, cameras=cameras, profile="toy", passes=1, seed=0,
+            pack, "FitViews", portrait=portrait, images=1 - images, cameras=cameras, profile="built-in", passes=1, seed=0,
             preview_every=1, **masks,
         )[0].trigrid.levels  # fmt: skip
 
@@ -103,13 +103,13 @@ def test_the_camera_for_viewers_leads_back_to_the_same_view(pack, portrait, monk
 @pytest.fixture
 def invert(pack, generator, monkeypatch):
     module = pack.module("nodes.invert_image")
-    toy = module.profile_named("toy")
+    toy = module.profile_named("built-in")
     quick = replace(toy, invert_photo=replace(toy.invert_photo, starts=0, breed=replace(toy.invert_photo.breed, generations=0)))
     monkeypatch.setattr(module, "profile_named", {"toy": quick}.__getitem__)
 
     def inverted(**inputs):
         chosen = {"alignment": "none", "steps": 2, "likeness_steps": 0, "seed": 0, "preview_every": 1, **inputs}
-        return run(pack, "InvertImage", generator=generator, profile="toy", **chosen)
+        return run(pack, "InvertImage", generator=generator, profile="built-in", **chosen)
 
     return inverted
 

@@ -48,7 +48,7 @@ def looking(graph: Graph, models: Models, number: int) -> None:
 def meshing(graph: Graph, models: Models, number: int) -> None:
     """A mesh."""
     graph.add(
-        "Portrait3DExportMesh", portrait=models["portrait"], filename_prefix="portrait3d/soak", profile="toy", level=0.0,
+        "Portrait3DExportMesh", portrait=models["portrait"], filename_prefix="portrait3d/soak", profile="built-in", level=0.0,
         format=("glb", "ply", "obj")[number % 3], resolution=SIZES[number % 4], largest_only=True,
     )  # fmt: skip
 
@@ -56,7 +56,7 @@ def meshing(graph: Graph, models: Models, number: int) -> None:
 def distilling(graph: Graph, models: Models, number: int) -> None:
     """Steps towards the prompt."""
     distilled = graph.add(
-        "Portrait3DDistill", **models, profile="toy", steps=4 + number % 3, cfg=-1.0, loss="from profile", seed=number,
+        "Portrait3DDistill", **models, profile="built-in", steps=4 + number % 3, cfg=-1.0, loss="from profile", seed=number,
         preview_every=1,
     )  # fmt: skip
     save(graph, distilled(), "portrait3d/soak")
@@ -64,14 +64,16 @@ def distilling(graph: Graph, models: Models, number: int) -> None:
 
 def refining(graph: Graph, models: Models, number: int) -> None:
     """Views edited and fitted once."""
-    refined = graph.add("Portrait3DRefineViews", **models, profile="toy", strength=0.2, edit_steps=1, passes=1, seed=number)
+    refined = graph.add(
+        "Portrait3DRefineViews", **models, profile="built-in", strength=0.2, edit_steps=1, passes=1, seed=number
+    )
     save(graph, refined(), "portrait3d/soak")
 
 
 def inverting(graph: Graph, models: Models, number: int) -> None:
     """A picture taken for a head."""
     found = graph.add(
-        "Portrait3DInvertImage", generator=["1", 0], image=graph.add("LoadImage", image="head.png")(), profile="toy",
+        "Portrait3DInvertImage", generator=["1", 0], image=graph.add("LoadImage", image="head.png")(), profile="built-in",
         alignment="none", steps=4 + number % 3, likeness_steps=2, seed=number, preview_every=1,
     )  # fmt: skip
     save(graph, found(), "portrait3d/soak")

@@ -1,6 +1,6 @@
 """Distillation with critics that know the answer: it must get there, and stop properly when it cannot."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,10 +15,6 @@ from portrait3d_core.optimisation.levels import DivergedError, OptimiserSettings
 from portrait3d_core.portrait.portrait import Scene
 from portrait3d_core.rendering.render import RenderSettings, render
 from portrait3d_core.stages.distill import (
-    DEFAULT_DISTILL,
-    PAPER_DISTILL,
-    TOY_EDIT_DISTILL,
-    TOY_PROMPT_DISTILL,
     DistillSettings,
     distill,
     opacity_entropy,
@@ -253,12 +249,3 @@ def test_settings_out_of_range_are_refused(wrong):
 def test_view_settings_out_of_range_are_refused(wrong):
     with pytest.raises(SettingsError):
         ViewSettings(**wrong)
-
-
-def test_paper_preset_holds_the_papers_numbers():
-    values = asdict(PAPER_DISTILL)
-    assert (values["steps"], values["loss"], values["guidance_scale"]) == (2000, "sds", (100.0, 100.0))
-    assert (values["t_range"], values["t_schedule"]) == ((0.02, 0.4), "uniform")
-    assert values["optimiser"]["level_factors"] == ((256, 0.2), (512, 0.1))
-    for preset in (DEFAULT_DISTILL, TOY_EDIT_DISTILL, TOY_PROMPT_DISTILL):
-        assert preset != PAPER_DISTILL

@@ -9,17 +9,17 @@ import torch
 from portrait3d_core.bundle.files import generator_path
 from portrait3d_core.generator.config import OFFICIAL_512
 from portrait3d_core.portrait.trigrid import TriGrid
-from portrait3d_core.presets.profile import PROFILES
+from portrait3d_core.presets import PROFILES
+from portrait3d_core.presets.built_in import REFINE as BUILT_IN_REFINE
 from portrait3d_core.stages.estimate import Estimate, Grid, estimate_distill, estimate_fit, estimate_invert, estimate_refine
-from portrait3d_core.stages.refine.settings import TOY_REFINE
 
 MIB = 2**20
 FULL = OFFICIAL_512
 TOLERANCE = 0.4
 MEASURED_MIB = {
-    ("toy", "distill", "toy"): 261,
-    ("toy", "fit", "toy"): 153,
-    ("toy", "invert", "toy"): 175,
+    ("built-in", "distill", "built-in"): 261,
+    ("built-in", "fit", "built-in"): 153,
+    ("built-in", "invert", "built-in"): 175,
     ("full", "distill", "default"): 1858,
     ("full", "distill", "paper"): 2123,
     ("full", "fit", "default"): 1239,
@@ -34,7 +34,7 @@ def generators():
     from portrait3d_core.checkpoints.generator_file import load_generator
 
     full = SimpleNamespace(config=FULL, parameters=lambda: [torch.empty(36_420_000, device="meta")])
-    return {"toy": load_generator(generator_path()), "full": full}
+    return {"built-in": load_generator(generator_path()), "full": full}
 
 
 def portrait_of(config):
@@ -48,7 +48,7 @@ def estimate(generator, stage, profile):
     if stage == "distill":
         return estimate_distill(portrait, replace(settings.distill, residual_space="image"), 128)
     if stage == "fit":
-        return estimate_fit(portrait, settings.refine or TOY_REFINE, 1)
+        return estimate_fit(portrait, settings.refine or BUILT_IN_REFINE, 1)
     return estimate_invert(generator, settings.invert_photo)
 
 
@@ -75,8 +75,8 @@ def test_more_of_everything_needs_more():
 
 def test_steps_are_those_that_will_be_reported():
     portrait = portrait_of(FULL)
-    assert estimate_refine(portrait, replace(TOY_REFINE, rounds=2, passes=4)).steps == 2 * 21 * (1 + 1 + 4)
-    assert estimate_fit(portrait, TOY_REFINE, 5).steps == 5 * TOY_REFINE.passes
+    assert estimate_refine(portrait, replace(BUILT_IN_REFINE, rounds=2, passes=4)).steps == 2 * 21 * (1 + 1 + 4)
+    assert estimate_fit(portrait, BUILT_IN_REFINE, 5).steps == 5 * BUILT_IN_REFINE.passes
 
 
 def test_a_real_portrait_is_looked_at_without_copying_it():

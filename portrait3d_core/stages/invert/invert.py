@@ -102,33 +102,6 @@ class InvertSettings:
         return self.starts + self.breed.trials if self.breed.generations else 0
 
 
-PAPER_INVERT = InvertSettings(
-    steps=500,
-    optimise_noise=True,
-    render=RenderSettings(resolution=128, coarse_samples=96, fine_samples=96, march="paper"),
-    superresolution=True,
-    optimise_pose=True,
-)
-"""docs/method.md, "Inversion" (give ``perceptual`` a VGG loss for the paper's distance)."""
-DEFAULT_INVERT = InvertSettings(starts=32, likeness=LikenessSettings(steps=60))
-"""Half the paper's cost and without downloads."""
-FAST_INVERT = replace(DEFAULT_INVERT, steps=100, learning_rate=0.02, starts=16, likeness=LikenessSettings(steps=20))
-"""A third of the default's steps."""
-TOY_INVERT = InvertSettings(
-    steps=30,
-    learning_rate=0.03,
-    latent_noise=0.0,
-    w_samples=128,
-    starts=96,
-    breed=BreedSettings(generations=4),
-    pull=0.3,
-    align=AlignSettings(resolution=128),
-    render=RenderSettings(resolution=64, coarse_samples=24, fine_samples=16, march="fine"),
-    likeness=LikenessSettings(steps=0),
-)
-"""For the bundled toy generator on a CPU: about 35 CPU seconds."""
-
-
 @dataclass(frozen=True)
 class Photo:
     """One picture of the person to be found.
@@ -168,7 +141,7 @@ class Inversion:
 def invert(
     image: Tensor,  # [H, W, 3|4], sRGB 0..1
     generator: Generator,
-    settings: InvertSettings = DEFAULT_INVERT,
+    settings: InvertSettings,
     *,
     mask: Tensor | None = None,  # [H, W], 0..1, 1 = the person
     camera: Cameras | None = None,  # the aligned photo's camera, None = frontal
@@ -186,7 +159,7 @@ def invert(
 def invert_photos(
     photos: Sequence[Photo],
     generator: Generator,
-    settings: InvertSettings = DEFAULT_INVERT,
+    settings: InvertSettings,
     *,
     perceptual: Perceptual | None = None,  # image distance, None = MultiScaleLoss
     seed: int = 0,

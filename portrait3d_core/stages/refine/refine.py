@@ -23,7 +23,7 @@ from ...runtime.progress import OnStep, StepInfo, ignore_step
 from ...runtime.resume import NO_KEEPER, RunKeeper
 from ..orbit import OrbitSettings, Views, orbit, relief_of
 from .fit_views import fit_views, render_settings_for, to_network
-from .settings import DEFAULT_REFINE, RefineSettings
+from .settings import RefineSettings
 
 STAGE_EDIT = "refine: edit views"
 
@@ -33,7 +33,7 @@ def refine(
     portrait: Portrait,
     critic: Critic,
     prompt: Prompt,
-    settings: RefineSettings = DEFAULT_REFINE,
+    settings: RefineSettings,
     *,
     seed: int = 0,
     on_step: OnStep = ignore_step,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from ...errors import SettingsError
@@ -71,33 +71,3 @@ class RefineSettings:
                 f"gradient_weight {self.gradient_weight}, back_weight {self.back_weight}",
                 expected="a gradient weight of at least 0, a back weight in 0..1",
             )
-
-
-PAPER_REFINE = RefineSettings()
-"""The paper's launch command: 21 views at 512 px, SDEdit at t = 0.2, 19 passes of masked L2 at learning rate 1."""
-DEFAULT_REFINE = replace(
-    PAPER_REFINE,
-    march="fine",
-    pixel_loss="l1",
-    gradient_weight=0.5,
-    back_weight=0.5,
-    background=True,
-    optimiser=OptimiserSettings("adan", learning_rate=1.0, warmup_steps=20, decay_fraction=0.5),
-)
-"""The paper's budget with an outlier-tolerant loss, an edge term, and less trust in invented back views."""
-FAST_REFINE = replace(DEFAULT_REFINE, view_samples=48, edit_steps=6, passes=6, fit_samples=32)
-"""All 21 views, each denoised in 6 steps and looked at 6 times."""
-TOY_REFINE = replace(
-    DEFAULT_REFINE,
-    resolution=64,
-    view_samples=32,
-    edit_steps=5,
-    guidance_scale=2.0,
-    passes=6,
-    crop=64,
-    fit_samples=24,
-    optimiser=OptimiserSettings(
-        "adam", 0.15, level_factors=((64, 0.5), (128, 0.25)), warmup_steps=5, decay_fraction=0.5, feature_gain=20.0
-    ),
-)
-"""For the 64 px toy model: 126 fitting steps, each of a whole view."""
