@@ -20,7 +20,8 @@ from ..keeping import NO_KEEPER, RunKeeper
 from ..out_of_memory import explain_out_of_memory
 from ..portrait import Portrait
 from ..progress import OnStep, StepInfo, ignore_step
-from .fit_views import fit_views, render_settings_for, to_network
+from ..rendering.settings import RenderSettings
+from .fit_views import fit_views, to_network
 from .orbit import OrbitSettings, Views, orbit, relief_of
 from .refine_settings import DEFAULT_REFINE, RefineSettings
 
@@ -60,7 +61,7 @@ def render_views(
 ) -> Views:
     """Render the portrait in front of its background from ``cameras`` (None: the paper's 21 without jitter)."""
     cameras = refinement_views() if cameras is None else cameras
-    render_settings = render_settings_for(portrait, settings.resolution, settings.view_samples)
+    render_settings = RenderSettings(settings.resolution, settings.view_samples, settings.view_samples)
     return orbit(portrait, cameras, OrbitSettings(render=render_settings, normals=settings.hint == "normal"), on_step)
 
 
