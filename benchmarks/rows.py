@@ -28,7 +28,6 @@ from portrait3d_core.rendering.settings import RAYS_PER_CHUNK
 from portrait3d_core.stages import distill
 from portrait3d_core.stages.mesh.mesh import MeshSettings, density_to_logit, extract_mesh
 from portrait3d_core.stages.orbit import OrbitSettings, orbit
-from portrait3d_core.stages.refine import refine
 from tests.reference import mesh as literal_mesh
 from tests.reference import synthesis, volume
 
@@ -217,15 +216,15 @@ def refine_step(name: str, subject: Subject) -> Row:
     """One step of the fit to edited views: a window of one of them."""
     settings = PROFILES["paper"].refine if subject.full_size else built_in.REFINE
     assert settings is not None
-    fine = refine.render_settings_for(subject.portrait, settings.resolution, settings.fit_samples, settings.march)
-    levels = LevelOptimiser(subject.portrait, settings.optimiser, 1, refine.STAGE_FIT)
+    fine = RenderSettings(settings.resolution, settings.fit_samples, settings.fit_samples, march=settings.march)
+    levels = LevelOptimiser(subject.portrait, settings.optimiser, 1, fit_views.STAGE_FIT)
     corner = (settings.resolution - settings.crop) // 2
     patch = (corner, corner, settings.crop)
     target = torch.zeros(1, 3, settings.crop, settings.crop, device=subject.device)
-    window = refine.Window(target, None, refinement_views()[0], patch, 1.0, random_places(subject, fine, patch))
+    window = fit_views.Window(target, None, refinement_views()[0], patch, 1.0, random_places(subject, fine, patch))
 
     def step() -> None:
-        refine.find_gradients(levels, window, settings, fine, RAYS_PER_CHUNK)
+        fit_views.find_gradients(levels, window, settings, fine, RAYS_PER_CHUNK)
         levels.step(1)
 
     return Row(name, step)

@@ -40,7 +40,8 @@ class Golden:
 
     def cameras(self, name: str) -> Cameras:
         """The cameras stored as labels under ``name``."""
-        return Cameras.from_label(self[name])
+        label = self[name]
+        return Cameras(label[:, :16].unflatten(1, (4, 4)), label[:, 16:].unflatten(1, (3, 3)))
 
     def check(self, name: str, found: Tensor, expected: Tensor | None = None) -> None:
         """Within 4 times the original's own noise, or 1e-5 of the largest value where that is larger."""

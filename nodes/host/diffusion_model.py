@@ -53,9 +53,6 @@ class ConditioningPrompt:
         return [names[int(index)] for index in hard_view_weights(yaw_deg).argmax(dim=-1)]
 
 
-TARGET_PROMPT = ConditioningPrompt()
-
-
 def target_prompt(conditionings: Mapping[str, Conditioning]) -> ConditioningPrompt:
     """The prompt of a session that may also have conditionings named "side" and "back"."""
     return ConditioningPrompt(side=_name_in(conditionings, "side"), back=_name_in(conditionings, "back"))

@@ -80,11 +80,6 @@ class Cameras:
         return torch.cat([self.cam2world.flatten(1), self.intrinsics.flatten(1)], dim=1)
 
     @staticmethod
-    def from_label(label: Tensor) -> Cameras:
-        """Inverse of :attr:`label`. label: [B, 25]."""
-        return Cameras(label[:, :16].reshape(-1, 4, 4), label[:, 16:25].reshape(-1, 3, 3))
-
-    @staticmethod
     def cat(batches: Sequence[Cameras]) -> Cameras:
         """One batch of all the given cameras, in order."""
         return Cameras(torch.cat([c.cam2world for c in batches]), torch.cat([c.intrinsics for c in batches]))

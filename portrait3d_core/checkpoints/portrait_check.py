@@ -24,7 +24,7 @@ def check_portrait(portrait: Portrait) -> None:
     scene, grid, upsampler = portrait.scene, portrait.trigrid, portrait.superresolution
     check_finite_fields(scene)
     check_finite(box_size=grid.box_size)
-    if min(grid.box_size, scene.crop, scene.radius, scene.focal) <= 0 or not 0 <= scene.ray_start < scene.ray_end:
+    if min(grid.box_size, scene.crop, scene.radius, scene.focal) <= 0:
         raise ValueError(f"the box side {grid.box_size} or the scene {scene} is impossible")
     if not grid.levels or any(size < 2 or size & (size - 1) for size in grid.levels):
         raise ValueError(f"tri-grid levels {list(grid.levels)}, not powers of two")

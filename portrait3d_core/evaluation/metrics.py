@@ -94,9 +94,3 @@ def is_watertight(faces: Tensor) -> bool:
     size = int(edges.max()) + 1
     forward, backward = edges[:, 0] * size + edges[:, 1], edges[:, 1] * size + edges[:, 0]
     return bool(forward.unique().numel() == len(forward) and torch.equal(forward.sort().values, backward.sort().values))
-
-
-def peak_signal_to_noise(images: Tensor, truths: Tensor) -> float:
-    """PSNR in dB, mean over the pictures [B, 3, H, W]."""
-    error = (images - truths).square().mean(dim=(1, 2, 3))
-    return float(-10 * error.clamp_min(1e-12).log10().mean())

@@ -53,14 +53,13 @@ class ViewSettings:
         check_choice("layout", self.layout, Layout)
         check_choice("background", self.background, Background)
 
-    def rendering(self, scene: Scene) -> RenderSettings:
-        """How finely the views of ``scene`` are rendered."""
+    @property
+    def rendering(self) -> RenderSettings:
+        """How finely the views are rendered."""
         return RenderSettings(
             resolution=self.resolution,
             coarse_samples=self.coarse_samples,
             fine_samples=self.fine_samples,
-            ray_start=scene.ray_start,
-            ray_end=scene.ray_end,
             march=self.march,
         )
 
@@ -81,7 +80,7 @@ class ViewDraw:
 
 def draw_views(settings: ViewSettings, scene: Scene, generator: torch.Generator) -> ViewDraw:
     """Draw cameras, background and sample positions from a CPU generator."""
-    render_settings = settings.rendering(scene)
+    render_settings = settings.rendering
     cameras = draw_cameras(settings, scene, generator)
     colour = 2 * torch.rand(3, generator=generator) - 1
     background = colour if settings.background == "random" else settings.background == "portrait"

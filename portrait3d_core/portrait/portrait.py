@@ -6,6 +6,7 @@ whose metadata carries a versioned JSON header (:mod:`portrait3d_core.checkpoint
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from typing import Any
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from ..body.warp import Body
 from ..cameras.cameras import FOCAL_ALIGNED, PIVOT, RADIUS
+from ..errors import SettingsError
 from ..runtime.versions import current_versions
 from .decoder import Decoder
 from .superresolution import SuperResolution
@@ -23,10 +25,10 @@ from .trigrid import TriGrid
 
 @dataclass(frozen=True)
 class Scene:
-    """Constants of the space a portrait lives in (metres).
+    """Constants of the space a portrait lives in (metres). Raises SettingsError where its rays end before they start.
 
     ``crop``: samples with |x| or |z| beyond it are empty (0.4 of the box side in the paper).
-    ``ray_start``, ``ray_end``: distances along a ray between which the scene is marched.
+    ``ray_start``, ``ray_end``: distances between which rays are marched from cameras on the sphere of ``radius``.
     """
 
     crop: float = 0.28
@@ -35,6 +37,12 @@ class Scene:
     radius: float = RADIUS
     pivot: tuple[float, float, float] = PIVOT
     focal: float = FOCAL_ALIGNED
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.ray_start < self.ray_end < math.inf:
+            raise SettingsError(
+                f"ray_start {self.ray_start}, ray_end {self.ray_end}", expected="0 <= start < end", fix="use 2.35 and 3.12"
+            )
 
 
 @dataclass(frozen=True)

@@ -33,12 +33,12 @@ def sample_weights(weights: Tensor) -> Tensor:
     return (F.pad(weights, (1, 0)) + F.pad(weights, (0, 1))) / 2
 
 
-def expected_depth(weights: Tensor, depths: Tensor, near: float, far: float) -> Tensor:
-    """Mean distance [R] under sample ``weights`` [R, S]; ``far`` where a ray met nothing, never outside [near, far].
+def expected_depth(weights: Tensor, depths: Tensor, near: Tensor, far: Tensor) -> Tensor:
+    """Mean distance [R] under sample ``weights`` [R, S]; ``far`` where a ray met nothing, never outside [near, far], both [R].
 
     Differs from the paper: the original clamps to the range of the distances drawn in the same call, which makes the
     depth of empty pixels depend on how the rays were batched; here ``far`` is fixed.
     """
     total = weights.sum(dim=1)
     mean = (weights * depths).sum(dim=1) / total.clamp_min(1e-10)
-    return torch.where(total > 0, mean.clamp(near, far), torch.full_like(mean, far))
+    return torch.where(total > 0, mean.clamp(near, far), far)

@@ -33,20 +33,3 @@ def density(trigrid: TriGrid, decoder: Decoder, points: Tensor, at_once: int = P
     """Raw density logits [M] at ``points`` [M, 3] of a tri-grid with N = 1, evaluated for so many points at once."""
     parts = [decode_sigma(decoder, sample_trigrid(trigrid, part[None]))[0, :, 0] for part in points.split(at_once)]
     return torch.cat(parts) if parts else points.new_empty(0)
-
-
-@torch.no_grad()
-def density_grid(portrait: Portrait, resolution: int, side: float) -> Tensor:
-    """Raw density logits [R, R, R], indexed (x, y, z), on a lattice spanning [-side/2, side/2] metres per axis.
-
-    Nothing is cropped. The portrait must hold one identity.
-
-    Differs from the paper: lattice coordinates use integer division; the original's float division shears its lattice
-    by up to one voxel.
-    """
-    axis = torch.linspace(-side / 2, side / 2, resolution, device=portrait.device)
-    slabs = []
-    for x in axis:
-        points = torch.stack(torch.meshgrid(x[None], axis, axis, indexing="ij"), dim=-1).reshape(-1, 3)
-        slabs.append(density(portrait.trigrid, portrait.decoder, points).reshape(resolution, resolution))
-    return torch.stack(slabs)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -31,19 +31,27 @@ from .rays import crosses_column
 from .sampling import even_quantiles, importance_depths, middle_offsets, stratified_depths
 from .settings import RenderSettings
 
+if TYPE_CHECKING:
+    from ..portrait.portrait import Scene
+
 
 @dataclass(frozen=True)
 class Rays:
-    """A flat list of rays: origins, directions [R, 3]; offsets [R, S] and quantiles [R, S_fine], or None."""
+    """A flat list of rays.
+
+    origins, directions: [R, 3].  beyond: [R] metres by which their camera is farther than the scene's sphere.
+    offsets: [R, S] and quantiles: [R, S_fine], or None.
+    """
 
     origins: Tensor
     directions: Tensor
+    beyond: Tensor
     offsets: Tensor | None
     quantiles: Tensor | None
 
     def __getitem__(self, index: slice | Tensor) -> Rays:
         noise = (None if part is None else part[index] for part in (self.offsets, self.quantiles))
-        return Rays(self.origins[index], self.directions[index], *noise)
+        return Rays(self.origins[index], self.directions[index], self.beyond[index], *noise)
 
     def points(self, depths: Tensor) -> Tensor:
         """[R, S, 3] world points at ``depths`` [R, S]."""
@@ -52,14 +60,15 @@ class Rays:
 
 @dataclass(frozen=True)
 class Field:
-    """One identity's density and colour, cropped to ``|x|, |z| <= crop``.
+    """One identity's density and colour, cropped to ``|x|, |z| <= scene.crop``.
 
+    scene: the crop, and between which distances cameras on its sphere look.
     warp: from the world to the space of tri-grid and crop, both [..., 3] metres; None when they are the same.
     """
 
     trigrid: TriGrid
     decoder: Decoder
-    crop: float
+    scene: Scene
     warp: Callable[[Tensor], Tensor] | None = None
 
     def canonical(self, points: Tensor) -> Tensor:
@@ -68,11 +77,17 @@ class Field:
 
     def inside(self, points: Tensor) -> Tensor:
         """[...] bool for canonical points [..., 3]."""
-        return (points[..., 0].abs() <= self.crop) & (points[..., 2].abs() <= self.crop)
+        return (points[..., 0].abs() <= self.scene.crop) & (points[..., 2].abs() <= self.scene.crop)
 
     def density(self, points: Tensor) -> Tensor:
         """Raw density logits [M] at world points [M, 3], not cropped."""
         return density(self.trigrid, self.decoder, self.canonical(points))
+
+    def limits(self, rays: Rays, settings: RenderSettings) -> tuple[Tensor, Tensor]:
+        """The smallest and the largest distance [R] that a sample of each ray can have, none behind its camera."""
+        start, end = self.scene.ray_start, self.scene.ray_end
+        last = end + (end - start) / (settings.coarse_samples - 1)
+        return (start + rays.beyond).clamp_min(0), (last + rays.beyond).clamp_min(0)
 
 
 EMPTY_OPACITY = 1e-3
@@ -98,11 +113,9 @@ def march_rays(
     """All rays, chunk by chunk. With gradients and more than one chunk, chunks are recomputed in the backward pass."""
     with torch.no_grad():
         hits = _promising(field, rays, settings).nonzero()[:, 0]
-    fills = (0.0, 0.0, settings.depth_limit, 0.0)
-    widths = (len(field.decoder.out_bias) - 1, 1, 1, 3 if normals else 0)
-    empty = Marched(
-        *(rays.origins.new_full((len(rays.origins), width), fill) for width, fill in zip(widths, fills, strict=True))
-    )
+    widths = (len(field.decoder.out_bias) - 1, 1, 3 if normals else 0)
+    features, opacity, normal = (rays.origins.new_zeros(len(rays.origins), width) for width in widths)
+    empty = Marched(features, opacity, field.limits(rays, settings)[1][:, None], normal)
     if len(hits) == 0:
         return empty
     points = len(hits) * (settings.coarse_samples + settings.fine_samples)
@@ -132,7 +145,7 @@ def _promising(field: Field, rays: Rays, settings: RenderSettings) -> Tensor:
     """[R] bool: rays that may meet something inside the crop. With a warp that is not known beforehand."""
     if field.warp is not None:
         return torch.ones_like(rays.origins[:, 0], dtype=torch.bool)
-    return crosses_column(rays.origins, rays.directions, settings.ray_start, settings.depth_limit, field.crop)
+    return crosses_column(rays.origins, rays.directions, *field.limits(rays, settings), field.scene.crop)
 
 
 class Proposal(NamedTuple):
@@ -148,7 +161,8 @@ def propose(field: Field, rays: Rays, settings: RenderSettings) -> Proposal:
     """Where along each ray something is (docs/method.md, "Importance samples"). Density only, no gradient."""
     count = len(rays.origins)
     offsets = middle_offsets(count, settings.coarse_samples, rays.origins) if rays.offsets is None else rays.offsets
-    coarse = stratified_depths(settings.ray_start, settings.ray_end, offsets)
+    coarse = stratified_depths(field.scene.ray_start, field.scene.ray_end, offsets)
+    coarse = (coarse + rays.beyond[:, None]).clamp_min(0)
     sigma = cropped_density(field, rays, coarse)
     quantiles = even_quantiles(count, settings.fine_samples, coarse) if rays.quantiles is None else rays.quantiles
     fine = importance_depths(coarse, interval_weights(sigma, coarse), quantiles)
@@ -189,7 +203,7 @@ def march(field: Field, rays: Rays, depths: Tensor, proposed: Tensor, settings: 
     # the colour layer's bias is part of every sample's colour, so it is weighted by the opacity
     bias = field.decoder.out_bias[1:]
     features = hidden_to_colour(field.decoder, blended) + (opacity - 1) * bias
-    depth = expected_depth(weights, depths, settings.ray_start, settings.depth_limit)[:, None]
+    depth = expected_depth(weights, depths, *field.limits(rays, settings))[:, None]
     if not normals:
         return Marched(features, opacity, depth, features[:, :0])
     surface = rays.origins + depth * rays.directions

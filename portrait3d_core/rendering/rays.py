@@ -1,4 +1,4 @@
-"""Rays through pixel centres, and where they cross the part of space that is not cropped away.
+"""Rays through pixel centres, how far off they begin, and where they cross the part of space that is not cropped away.
 
 Pixels are row-major; the centre of pixel (row, column) of an n-pixel image is ((column + 0.5) / n, (row + 0.5) / n)
 in normalised image coordinates. Source: docs/method.md, section "Rays".
@@ -7,15 +7,21 @@ in normalised image coordinates. Source: docs/method.md, section "Rays".
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ..cameras.cameras import FOCAL_DISTILL, PIVOT, RADIUS, Cameras
+from ..cameras.cameras import Cameras
+
+if TYPE_CHECKING:
+    from ..portrait.portrait import Scene
 
 Patch = tuple[int, int, int]
 """A square window of an image: (top, left, size) in pixels."""
+_ON_THE_SPHERE = 1e-3
+"""A camera that misses the scene's sphere by fewer metres misses it by rounding only."""
 
 
 def pixel_centres(resolution: int, patch: Patch | None = None) -> Tensor:
@@ -42,35 +48,21 @@ def camera_rays(cameras: Cameras, resolution: int, patch: Patch | None = None) -
     return cameras.positions[:, None].expand_as(directions), directions
 
 
-def paper_distill_rays(
-    polar_rad: Tensor, azimuth_rad: Tensor, resolution: int, *, radius: float = RADIUS
-) -> tuple[Tensor, Tensor]:
-    """Rays of the original's distillation stage, kept only to compare numbers with it.
+def beyond_sphere(scene: Scene, cameras: Cameras) -> Tensor:
+    """[B] metres by which each camera stands farther from the origin than the scene's sphere; no gradient.
 
-    polar_rad, azimuth_rad: [B], polar pi/2 is eye level, azimuth 0 the front. Returns origins and directions
-    [B, resolution^2, 3]. The image is the horizontal mirror image of :func:`camera_rays` from the same place (its
-    camera frame is left-handed) and the directions are not unit: distances along them count optical-axis depth.
-
-    Differs from the paper: our distillation uses :func:`camera_rays`.
+    By this much the distances change from and to which its rays are marched (docs/method.md, "Scene and cameras").
     """
-    sin, cos = polar_rad.sin(), polar_rad.cos()
-    position = radius * torch.stack([sin * azimuth_rad.sin(), cos, sin * azimuth_rad.cos()], dim=-1)
-    forward = normalize(position - torch.tensor(PIVOT).to(position), dim=-1)
-    up = torch.tensor([0.0, 1.0, 0.0]).to(position).expand_as(forward)
-    right = normalize(torch.linalg.cross(forward, up), dim=-1)
-    pose = torch.stack([right, normalize(torch.linalg.cross(right, forward), dim=-1), forward], dim=-1)
-    x, y = ((pixel_centres(resolution).to(position) - 0.5) / FOCAL_DISTILL).unbind(-1)
-    directions = torch.stack([x, -y, -torch.ones_like(x)], dim=-1) @ pose.mT
-    return position[:, None].expand_as(directions), directions
+    beyond = cameras.positions.detach().norm(dim=1) - scene.radius
+    return torch.where(beyond.abs() < _ON_THE_SPHERE, torch.zeros_like(beyond), beyond)
 
 
-def crosses_column(origins: Tensor, directions: Tensor, start: float, end: float, crop: float) -> Tensor:
-    """[R] bool: rays [R, 3] that come within ``|x|, |z| <= crop`` between distances ``start`` and ``end``.
+def crosses_column(origins: Tensor, directions: Tensor, start: Tensor, end: Tensor, crop: float) -> Tensor:
+    """[R] bool: rays [R, 3] that come within ``|x|, |z| <= crop`` between distances ``start`` and ``end``, both [R] or [1].
 
     Conservative: a ray that only touches the column counts as crossing it.
     """
-    near = torch.full_like(origins[:, 0], start)
-    far = torch.full_like(near, end)
+    near, far = start, end
     for axis in (0, 2):
         origin, direction = origins[:, axis], directions[:, axis]
         parallel = direction.abs() < 1e-9

@@ -13,15 +13,15 @@ from ..cameras.cameras import Cameras
 from ..errors import SettingsError
 from ..portrait.superresolution import super_resolve
 from ..runtime.resize import resize_images
-from .field import density_grid, sample_field
+from .field import sample_field
 from .march import Field, Marched, Rays, march_rays
-from .rays import Patch, camera_rays
+from .rays import Patch, beyond_sphere, camera_rays
 from .settings import DEFAULT_SETTINGS, RayNoise, RenderSettings
 
 if TYPE_CHECKING:
     from ..portrait.portrait import Portrait
 
-__all__ = ["RayNoise", "RenderSettings", "Rendering", "density_grid", "render", "render_super", "sample_field"]
+__all__ = ["RayNoise", "RenderSettings", "Rendering", "render", "render_super", "sample_field"]
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,9 @@ def render(
 ) -> Rendering:
     """Render B views of a portrait.
 
+    Rays are marched between the distances of the portrait's scene, changed by as much as their camera is nearer or
+    farther than the scene's sphere.
+
     portrait: one identity seen by all B cameras, or N = B identities with one camera each.
     background: True composites the portrait's own background features (if it has any), False nothing, a tensor [3]
         (rgb -1..1) a plain colour.
@@ -75,13 +78,15 @@ def render(
         )
     dtype = torch.promote_types(portrait.to_rgb.weight.dtype, torch.float32)
     portrait = portrait.to(dtype)
-    origins, directions = camera_rays(cameras.to(portrait.device, dtype), settings.resolution, patch)
+    cameras = cameras.to(portrait.device, dtype)
+    origins, directions = camera_rays(cameras, settings.resolution, patch)
+    beyond = beyond_sphere(portrait.scene, cameras)[:, None].expand(origins.shape[:2])
     noise = None if noise is None else RayNoise(noise.coarse.to(origins), noise.fine.to(origins))
     views = []
-    for identity, rays in enumerate(_rays_by_identity(len(portrait), origins, directions, noise)):
+    for identity, rays in enumerate(_rays_by_identity(len(portrait), (origins, directions, beyond), noise)):
         warp = None if portrait.body is None else portrait.body.to_canonical(identity)
-        scene = Field(portrait.trigrid.of(identity), portrait.decoder, portrait.scene.crop, warp)
-        views.append(march_rays(scene, rays, settings, normals, on_chunk))
+        field = Field(portrait.trigrid.of(identity), portrait.decoder, portrait.scene, warp)
+        views.append(march_rays(field, rays, settings, normals, on_chunk))
     side = patch[2] if patch else settings.resolution
     images = (torch.cat(parts).unflatten(0, (len(cameras), side, side)).movedim(-1, 1) for parts in zip(*views, strict=True))
     pixels = Marched(*images)
@@ -113,12 +118,15 @@ def render_super(
     return replace(rendering, rgb=super_resolve(upsampler, rendering.rgb, rendering.features))
 
 
-def _rays_by_identity(count: int, origins: Tensor, directions: Tensor, noise: RayNoise | None) -> Iterator[Rays]:
-    """The [B, P] rays as one flat list for one identity, or as B lists for B identities."""
+def _rays_by_identity(count: int, parts: tuple[Tensor, ...], noise: RayNoise | None) -> Iterator[Rays]:
+    """The [B, P] rays as one flat list for one identity, or as B lists for B identities.
+
+    parts: origins, directions [B, P, 3] and how far the camera is beyond the scene's sphere [B, P].
+    """
     groups = (slice(None),) if count == 1 else [slice(i, i + 1) for i in range(count)]
     for group in groups:
         drawn = (None, None) if noise is None else (noise.coarse[group].flatten(0, 1), noise.fine[group].flatten(0, 1))
-        yield Rays(origins[group].flatten(0, 1), directions[group].flatten(0, 1), *drawn)
+        yield Rays(*(part[group].flatten(0, 1) for part in parts), *drawn)
 
 
 def _background(features: Tensor, resolution: int, patch: Patch | None) -> Tensor:

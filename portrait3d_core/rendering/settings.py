@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -12,13 +11,6 @@ from torch import Tensor
 from ..errors import SettingsError
 from .rays import Patch
 
-if TYPE_CHECKING:
-    from ..cameras.cameras import Cameras
-    from ..portrait.portrait import Scene
-
-
-_ON_THE_SPHERE = 1e-3
-"""Metres by which a camera may miss the scene's sphere before the ray limits move with it."""
 RAYS_PER_CHUNK = 4096
 """Rays handled at once where memory is not short."""
 MAX_RESOLUTION = 4096
@@ -27,12 +19,11 @@ MAX_SAMPLES = 1024
 
 @dataclass(frozen=True)
 class RenderSettings:
-    """How finely to render.
+    """How finely to render. Between which distances is said by the scene and the camera.
 
     resolution:     width and height in pixels.
     coarse_samples: samples per ray of the first pass, at least 4.
     fine_samples:   samples per ray placed where the first pass found density.
-    ray_start, ray_end: distances between which a ray is sampled, metres.
     rays_per_chunk: rays handled at once; bounds memory, does not change the result.
     march:          "paper" marches coarse and fine samples together; "fine" uses the first pass only to place the
                     fine samples and marches those alone: half the work and memory when gradients are needed.
@@ -41,8 +32,6 @@ class RenderSettings:
     resolution: int = 128
     coarse_samples: int = 48
     fine_samples: int = 48
-    ray_start: float = 2.35
-    ray_end: float = 3.12
     rays_per_chunk: int = RAYS_PER_CHUNK
     march: Literal["paper", "fine"] = "paper"
 
@@ -62,24 +51,6 @@ class RenderSettings:
                 expected=f"at most {MAX_RESOLUTION} pixels and {MAX_SAMPLES} samples of each kind",
                 fix="lower the value that is too large",
             )
-        if not 0 <= self.ray_start < self.ray_end < math.inf:
-            raise SettingsError(
-                f"ray_start {self.ray_start}, ray_end {self.ray_end}",
-                expected="0 <= start < end",
-                fix="use 2.35 and 3.12",
-            )
-
-    def within(self, scene: Scene, camera: Cameras | None = None) -> RenderSettings:
-        """The same settings between the ray limits of ``scene``, moved along for a camera nearer or farther than its sphere."""
-        moved = 0.0 if camera is None else float(camera.positions[0].norm()) - scene.radius
-        if abs(moved) < _ON_THE_SPHERE:
-            return replace(self, ray_start=scene.ray_start, ray_end=scene.ray_end)
-        return replace(self, ray_start=max(0.0, scene.ray_start + moved), ray_end=scene.ray_end + moved)
-
-    @property
-    def depth_limit(self) -> float:
-        """The farthest distance a jittered sample can have, metres."""
-        return self.ray_end + (self.ray_end - self.ray_start) / (self.coarse_samples - 1)
 
 
 DEFAULT_SETTINGS = RenderSettings()

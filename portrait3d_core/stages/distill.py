@@ -120,7 +120,7 @@ def distill(
     average = MovingAverage(levels.result().trigrid.levels, settings.ema_decay)
     generator = torch.Generator().manual_seed(seed)
     keep = keep.about(portrait, portrait.device.type, prompt, source_prompt, settings, seed)
-    attempt = SmallerChunks(rays_that_fit(settings.views.rendering(portrait.scene), portrait.device), generator)
+    attempt = SmallerChunks(rays_that_fit(settings.views.rendering, portrait.device), generator)
     with keep.run(STAGE, settings.steps, {"levels": levels, "average": average}, generator) as run:
         for step in run.steps():
             views = draw_views(settings.views, portrait.scene, generator)

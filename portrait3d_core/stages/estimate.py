@@ -116,8 +116,7 @@ def estimate_distill(portrait: Portrait, settings: DistillSettings, critic_px: i
     encoder: whether its images go through an encoder like Stable Diffusion's.
     """
     views, grid = settings.views, Grid.of(portrait)
-    rendering = RenderSettings(views.resolution, views.coarse_samples, views.fine_samples, march=views.march)
-    total = grid.optimiser_bytes(settings.optimiser) + grid.march_bytes(rendering, views.per_step * views.resolution**2)
+    total = grid.optimiser_bytes(settings.optimiser) + grid.march_bytes(views.rendering, views.per_step * views.resolution**2)
     if encoder and settings.residual_space == "latent":
         total += ENCODER_BYTES_PER_PX * views.per_step * critic_px**2
     return Estimate(round(total), settings.steps, "the views' resolution, samples and number per step")

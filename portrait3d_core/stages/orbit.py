@@ -25,7 +25,7 @@ STAGE = "orbit"
 class OrbitSettings:
     """How the views are rendered.
 
-    render: resolution and samples of the volume rendering; its ray limits are the portrait's.
+    render: resolution and samples of the volume rendering.
     superresolution: let the portrait's upsampler (if it has one) enlarge the colours; mask, depth and normals follow.
     background: True the portrait's own, False none (black), or a colour (r, g, b) in sRGB 0..1.
     normals: also compute surface normals (slower).
@@ -114,7 +114,7 @@ def _render_view(portrait: Portrait, camera: Cameras, settings: OrbitSettings, r
     else:
         background = torch.tensor(settings.background, device=portrait.device) * 2 - 1
     renderer = render_super if settings.superresolution else render
-    rays = replace(settings.render.within(portrait.scene, camera), rays_per_chunk=rays_at_once)
+    rays = replace(settings.render, rays_per_chunk=rays_at_once)
     return renderer(portrait, camera, rays, background=background, normals=settings.normals)
 
 

@@ -18,7 +18,7 @@ import torch
 from pack.nodes import distill, refine_views
 from pack.nodes.host.built_in_models import load_model, load_vae
 from pack.nodes.host.control import ViewControl
-from pack.nodes.host.diffusion_model import TARGET_PROMPT, ComfyCritic, run_with_critic
+from pack.nodes.host.diffusion_model import ComfyCritic, ConditioningPrompt, run_with_critic
 from pack.portrait3d_core.bundle.files import diffusion_path, generator_path
 from pack.portrait3d_core.checkpoints.generator_file import load_generator
 from pack.portrait3d_core.guidance.residual import Guide, Moment, SeenViews, image_gradient
@@ -103,7 +103,7 @@ def gradient_error(kind: tiny.Kind, parts: SimpleNamespace) -> float:
 
     def stage(critic: ComfyCritic) -> Tensor:
         moment = Moment(T, SCALE, torch.Generator().manual_seed(2))
-        return image_gradient(Guide(critic, TARGET_PROMPT), SeenViews(images, torch.zeros(VIEWS)), moment).gradient
+        return image_gradient(Guide(critic, ConditioningPrompt()), SeenViews(images, torch.zeros(VIEWS)), moment).gradient
 
     return difference(in_session(parts, stage), expected_gradient(kind, parts, images, noise))
 
@@ -118,7 +118,7 @@ def prediction(parts: SimpleNamespace, hints: Tensor | None = None, **changes) -
     noisy = torch.randn(1, parts.vae.latent_channels, side, side, generator=torch.Generator().manual_seed(3))
 
     def stage(critic: ComfyCritic) -> Tensor:
-        prompt = TARGET_PROMPT if hints is None else critic.with_hints(TARGET_PROMPT, hints)
+        prompt = ConditioningPrompt() if hints is None else critic.with_hints(ConditioningPrompt(), hints)
         return critic.predict(noisy.expand(VIEWS, -1, -1, -1), T, prompt, torch.zeros(VIEWS), SCALE).guided
 
     return in_session(parts, stage, **changes)

@@ -26,7 +26,6 @@ from portrait3d_core.evaluation.metrics import (
     is_watertight,
     nearest_colour,
     oversaturated_share,
-    peak_signal_to_noise,
     region_change,
     silhouette_iou,
     srgb_to_lab,
@@ -110,10 +109,6 @@ def test_watertight_needs_every_edge_twice():
     assert not is_watertight(TETRAHEDRON[:3])
     assert not is_watertight(torch.cat([TETRAHEDRON[:3], TETRAHEDRON[3:].flip(1)]))
     assert not is_watertight(TETRAHEDRON[:0])
-
-
-def test_peak_signal_to_noise_of_a_known_error():
-    assert peak_signal_to_noise(plain((0.5,) * 3), plain((0.6,) * 3)) == pytest.approx(20, abs=1e-3)
 
 
 def test_regions_grow_and_shrink():

@@ -44,7 +44,7 @@ def test_the_model_is_shown_latents_in_its_own_scaling(critics, flow):
 
     def stage(critic):
         alpha, sigma = critic.signal_noise(0.5)
-        critic.predict(alpha * latents + sigma * noise, 0.5, critics.TARGET_PROMPT, torch.zeros(2), 2.0)
+        critic.predict(alpha * latents + sigma * noise, 0.5, critics.ConditioningPrompt(), torch.zeros(2), 2.0)
 
     in_session(critics, stage, model)
     shown, level = model.model.seen[0]
@@ -54,7 +54,9 @@ def test_the_model_is_shown_latents_in_its_own_scaling(critics, flow):
 
 
 def test_a_prediction_holds_both_halves_and_their_guided_combination(critics):
-    found = in_session(critics, lambda c: c.predict(torch.zeros(1, 3, 8, 8), 0.5, critics.TARGET_PROMPT, torch.zeros(1), 1.5))
+    found = in_session(
+        critics, lambda c: c.predict(torch.zeros(1, 3, 8, 8), 0.5, critics.ConditioningPrompt(), torch.zeros(1), 1.5)
+    )
     values = [float(x.mean()) for x in (found.conditional, found.unconditional, found.guided)]
     assert values == [5.0, 1.0, 7.0]
     assert not found.guided.is_inference()
@@ -83,7 +85,7 @@ def test_hooks_of_other_packs_apply_to_the_guided_prediction_only(critics):
     model = fake_model()
     model.model.options["sampler_post_cfg_function"] = [lambda seen: seen["denoised"] + 100]
     found = in_session(
-        critics, lambda c: c.predict(torch.zeros(1, 3, 8, 8), 0.5, critics.TARGET_PROMPT, torch.zeros(1), 1.0), model
+        critics, lambda c: c.predict(torch.zeros(1, 3, 8, 8), 0.5, critics.ConditioningPrompt(), torch.zeros(1), 1.0), model
     )
     assert float(found.guided.mean()) == 105.0 and float(found.conditional.mean()) == 5.0
 

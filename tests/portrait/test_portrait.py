@@ -98,6 +98,7 @@ def first_level(tensors):
         lambda header: header.pop("scene"),
         lambda header: header.update(trigrid={"box_size": "x", "depth": 3}),
         lambda header: header["scene"].update(pivot=[1]),
+        lambda header: header["scene"].update(ray_end=1.0),
         lambda header: header.update(provenance=[]),
         lambda header: header.update(superresolution={}),
     ],

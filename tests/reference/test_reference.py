@@ -12,7 +12,7 @@ from portrait3d_core.portrait.convolutions import convolve
 from portrait3d_core.portrait.decoder import decode
 from portrait3d_core.portrait.superresolution import super_resolve
 from portrait3d_core.portrait.trigrid import merge_levels, sample_trigrid
-from portrait3d_core.rendering.field import density_grid
+from portrait3d_core.rendering.field import density
 from portrait3d_core.rendering.render import RayNoise, RenderSettings, render
 from portrait3d_core.rendering.sampling import importance_depths, stratified_depths
 from portrait3d_core.stages.mesh.mesh import MeshSettings, density_to_logit, extract_mesh, logit_to_density
@@ -72,7 +72,7 @@ def test_field(config):
     expected = field.decode(portrait.decoder, features)
     assert_same(sigma[:, 0], expected[0])
     assert_same(colour, expected[1])
-    assert_same(density_grid(portrait, 9, config.box_size), field.sigma_grid(portrait, 9))
+    assert_same(density(portrait.trigrid, portrait.decoder, points, at_once=70), expected[0])
 
 
 def test_sample_places():
@@ -83,9 +83,10 @@ def test_sample_places():
     assert_same(importance_depths(depths, weights, quantiles), volume.importance_depths(depths, weights, quantiles))
 
 
+@pytest.mark.parametrize("radius", [2.7, 1.9])
 @pytest.mark.parametrize("make", [small_portrait, solid_block_portrait])
-def test_render(make):
-    portrait, cameras = make(), orbit_cameras([0.0, 70.0], 5.0)
+def test_render(make, radius):
+    portrait, cameras = make(), orbit_cameras([0.0, 70.0], 5.0, radius=radius)
     found = render(portrait, cameras, SETTINGS, noise=drawn(SETTINGS, 2))
     rgb, mask, depth, features = volume.render(portrait, cameras, SETTINGS, drawn(SETTINGS, 2))
     assert_same(found.rgb, rgb, 2e-5)

@@ -79,11 +79,11 @@ def importance_depths(depths: Tensor, weights: Tensor, quantiles: Tensor) -> Ten
     return near + (quantiles - before) / width * (far - near)
 
 
-def render_rays(
-    portrait: Portrait, origins: Tensor, directions: Tensor, settings: RenderSettings, offsets: Tensor, quantiles: Tensor
-) -> Pixels:
-    """Both passes for rays [R, 3], with ``offsets`` [R, S] and ``quantiles`` [R, S_fine] in 0..1."""
-    coarse = stratified_depths(settings.ray_start, settings.ray_end, offsets)
+def render_rays(portrait: Portrait, origins: Tensor, directions: Tensor, offsets: Tensor, quantiles: Tensor) -> Pixels:
+    """Both passes for the rays [R, 3] of one camera, with ``offsets`` [R, S] and ``quantiles`` [R, S_fine] in 0..1."""
+    scene, distance = portrait.scene, float(origins[0].norm())
+    start, end = (limit + distance - scene.radius for limit in (scene.ray_start, scene.ray_end))
+    coarse = stratified_depths(start, end, offsets)
     sigma, colour = evaluate(portrait, origins, directions, coarse)
     fine = importance_depths(coarse, march(sigma, colour, coarse)[1], quantiles)
     fine_sigma, fine_colour = evaluate(portrait, origins, directions, fine)
@@ -106,7 +106,7 @@ def render(
     """rgb [B, 3, H, W], mask, depth [B, 1, H, W] and features [B, F, H, W] of B views, all rays of a view at once."""
     origins, directions = camera_rays(cameras, settings.resolution, patch)
     views = [
-        render_rays(portrait, *rays, settings, *drawn)
+        render_rays(portrait, *rays, *drawn)
         for *rays, drawn in zip(origins, directions, zip(noise.coarse, noise.fine, strict=True), strict=True)
     ]
     side = patch[2] if patch else settings.resolution

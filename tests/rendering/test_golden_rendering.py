@@ -1,16 +1,19 @@
 """The renderer against the original's numbers, stage by stage, with its recorded random numbers."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from golden import SOURCES, golden_a, golden_generator, golden_sds
 
+from portrait3d_core.cameras.cameras import FOCAL_DISTILL, orbit_cameras
 from portrait3d_core.portrait.decoder import Decoder, decode
-from portrait3d_core.portrait.portrait import Portrait, ToRGB
+from portrait3d_core.portrait.portrait import Portrait, Scene, ToRGB
 from portrait3d_core.portrait.trigrid import TriGrid, merge_levels, sample_trigrid
 from portrait3d_core.rendering.compositing import interval_weights
 from portrait3d_core.rendering.field import sample_field
 from portrait3d_core.rendering.march import Field, Rays, cropped_density, march, propose
-from portrait3d_core.rendering.rays import camera_rays, paper_distill_rays
+from portrait3d_core.rendering.rays import beyond_sphere, camera_rays
 from portrait3d_core.rendering.render import RayNoise, RenderSettings, render, render_super
 from portrait3d_core.rendering.sampling import importance_depths, stratified_depths
 
@@ -32,8 +35,11 @@ def view(request):
 
 
 def portrait_of(source, view) -> Portrait:
+    """In a scene whose sphere the camera is on: the original's ray limits are the same wherever it stands."""
     with torch.no_grad():
-        return golden_generator(source).synthesise(latents(golden_a(source), view))
+        portrait = golden_generator(source).synthesise(latents(golden_a(source), view))
+    radius = float(golden_a(source).cameras(f"{view}/c").positions.norm())
+    return replace(portrait, scene=replace(portrait.scene, radius=radius))
 
 
 def test_rays(source, view):
@@ -53,7 +59,7 @@ def test_patch_rays(source):
 
 def test_sample_distances_and_weights(source, view):
     golden = golden_a(source)
-    coarse = stratified_depths(2.35, 3.12, golden[f"{view}/jitter"][0, ..., 0])
+    coarse = stratified_depths(Scene().ray_start, Scene().ray_end, golden[f"{view}/jitter"][0, ..., 0])
     golden.check(f"{view}/depths_coarse", coarse[None, ..., None])
     weights = interval_weights(golden[f"{view}/coarse/sigma_cropped"][0, ..., 0], coarse)
     golden.check(f"{view}/coarse/weights", weights[None, ..., None])
@@ -123,18 +129,21 @@ def test_merged_levels_render_the_same(source):
 def test_distillation_renderer(source, view):
     """Mirrored rays of the original's distillation stage: pixels, and gradients to the tri-grid."""
     golden = golden_sds(source)
-    polar, azimuth, _ = golden[f"{view}/theta_phi_radius"].deg2rad()
-    origins, directions = paper_distill_rays(polar[None], azimuth[None], 10)
+    polar, azimuth, radius = golden[f"{view}/theta_phi_radius"].tolist()
+    cameras = orbit_cameras([azimuth], 90 - polar, radius=radius, focal=FOCAL_DISTILL)
+    origins, directions = camera_rays(cameras, 10)
     golden.check(f"{view}/rays_o", origins)
-    golden.check(f"{view}/rays_d", directions)
+    mirrored = torch.nn.functional.normalize(golden[f"{view}/rays_d"], dim=-1).unflatten(1, (10, 10)).flip(2).flatten(1, 2)
+    golden.check(f"{view}/rays_d", directions, mirrored)
 
     levels = {size: golden[f"state.trigrids_{size}"].clone().requires_grad_() for size in (8, 16, 32)}
     layers = [golden[f"state.model.decoder.net.{layer}"] for layer in ("0.weight", "0.bias", "2.weight", "2.bias")]
     decoder = Decoder(layers[0] / 12**0.5, layers[1], layers[2] / 32**0.5, layers[3])
     settings = RenderSettings(resolution=10, coarse_samples=11, fine_samples=9)
     noise = golden[f"{view}/jitter"][0, ..., 0], golden[f"{view}/u"]
-    rays = Rays(golden[f"{view}/rays_o"][0], golden[f"{view}/rays_d"][0], *noise)
-    field = Field(TriGrid(levels), decoder, 0.28)
+    beyond = beyond_sphere(Scene(), cameras).expand(100)
+    rays = Rays(golden[f"{view}/rays_o"][0], golden[f"{view}/rays_d"][0], beyond, *noise)
+    field = Field(TriGrid(levels), decoder, Scene())
     depths = torch.cat([golden[f"{view}/depths_coarse"], golden[f"{view}/depths_fine"]], dim=2)[0, ..., 0]
     depths = depths.sort(dim=1).values
     golden.check(f"{view}/sorted", propose(field, rays, settings).depths, depths)

@@ -1,11 +1,11 @@
 """Properties of rays."""
 
-import math
-
+import pytest
 import torch
 
-from portrait3d_core.cameras.cameras import FOCAL_DISTILL, frontal_camera, orbit_cameras
-from portrait3d_core.rendering.rays import camera_rays, crosses_column, paper_distill_rays
+from portrait3d_core.cameras.cameras import Cameras, frontal_camera, orbit_cameras
+from portrait3d_core.portrait.portrait import Scene
+from portrait3d_core.rendering.rays import beyond_sphere, camera_rays, crosses_column
 
 
 def test_the_middle_ray_looks_at_the_pivot():
@@ -31,15 +31,12 @@ def test_a_patch_is_a_window_of_the_full_picture():
     assert torch.equal(patch, full.unflatten(1, (12, 12))[:, 2:6, 5:9].flatten(1, 2))
 
 
-def test_distillation_rays_mirror_camera_rays():
-    """Same place, mirrored picture: flipping columns gives our rays, up to length."""
-    yaw, polar = 35.0, 80.0
-    cameras = orbit_cameras([yaw], 90.0 - polar, focal=FOCAL_DISTILL)
-    origins, directions = paper_distill_rays(torch.tensor([math.radians(polar)]), torch.tensor([math.radians(yaw)]), 8)
-    ours_origins, ours = camera_rays(cameras, 8)
-    mirrored = torch.nn.functional.normalize(directions, dim=-1).unflatten(1, (8, 8)).flip(2).flatten(1, 2)
-    torch.testing.assert_close(origins, ours_origins, rtol=0, atol=1e-6)
-    torch.testing.assert_close(mirrored, ours, rtol=0, atol=1e-6)
+def test_a_camera_off_the_sphere_knows_how_far():
+    cameras = Cameras.cat([orbit_cameras([40.0], 20.0, radius=radius) for radius in (2.7, 2.7004, 1.9, 3.5)])
+    cameras.cam2world.requires_grad_()
+    beyond = beyond_sphere(Scene(), cameras)
+    assert beyond[:2].tolist() == [0.0, 0.0] and not beyond.requires_grad
+    assert beyond[2:].tolist() == pytest.approx([-0.8, 0.8], abs=1e-5)
 
 
 def test_column_test_agrees_with_dense_sampling():
@@ -49,6 +46,6 @@ def test_column_test_agrees_with_dense_sampling():
     distances = torch.linspace(0.5, 2.5, 4001)
     points = origins[:, None] + distances[:, None] * directions[:, None]
     inside = ((points[..., 0].abs() <= 0.3) & (points[..., 2].abs() <= 0.3)).any(dim=1)
-    found = crosses_column(origins, directions, 0.5, 2.5, 0.3)
+    found = crosses_column(origins, directions, torch.tensor([0.5]), torch.tensor([2.5]), 0.3)
     assert found[inside].all()
     assert (found != inside).float().mean() < 0.01

@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from builders import small_generator, small_portrait
+from builders import small_generator, small_portrait, solid_block_portrait
 
 from portrait3d_core.bundle.files import generator_path
 from portrait3d_core.cameras.cameras import Cameras, frontal_camera, orbit_cameras
 from portrait3d_core.checkpoints.generator_file import load_generator
 from portrait3d_core.errors import SettingsError
 from portrait3d_core.rendering import march
-from portrait3d_core.rendering.render import RayNoise, RenderSettings, density_grid, render, render_super, sample_field
+from portrait3d_core.rendering.render import RayNoise, RenderSettings, render, render_super
 
 SETTINGS = RenderSettings(resolution=10, coarse_samples=10, fine_samples=8)
 VIEWS = orbit_cameras([0.0, 70.0, 200.0], [0.0, 15.0, -10.0])
@@ -122,8 +122,42 @@ def test_looking_away_shows_only_the_background(portrait):
     away = Cameras(front.cam2world @ torch.diag(torch.tensor([-1.0, 1.0, -1.0, 1.0])), front.intrinsics)
     rendering = render(portrait, away, SETTINGS, background=torch.tensor([0.0, 0.5, -0.5]), normals=True)
     assert rendering.mask.unique().tolist() == [pytest.approx(-0.001)]
-    assert (rendering.depth == SETTINGS.depth_limit).all() and (rendering.normal == 0).all()
+    last = portrait.scene.ray_end + (portrait.scene.ray_end - portrait.scene.ray_start) / (SETTINGS.coarse_samples - 1)
+    assert (rendering.depth == last).all() and (rendering.normal == 0).all()
     torch.testing.assert_close(rendering.rgb[0, :, 0, 0], torch.tensor([0.0, 0.5, -0.5]))
+
+
+@pytest.mark.parametrize("radius", [1.9, 3.6])
+def test_cameras_nearer_or_farther_than_the_sphere_see_the_head(radius):
+    """Compared with samples everywhere from before the camera's nearest to behind its farthest part of the head."""
+    head, cameras = solid_block_portrait(), orbit_cameras([0.0, 130.0], 10.0, radius=radius, focal=4.0)
+    everywhere = replace(head, scene=replace(head.scene, radius=radius, ray_start=0.2, ray_end=5.0))
+    expected = render(everywhere, cameras, RenderSettings(resolution=12, coarse_samples=500, fine_samples=200))
+    found = render(head, cameras, RenderSettings(resolution=12, coarse_samples=96, fine_samples=96))
+    assert expected.mask.max() > 0.99 and expected.mask.min() < 0.5
+    assert (found.mask - expected.mask).abs().mean() < 0.01
+    solid = expected.mask > 0.99
+    torch.testing.assert_close(found.depth[solid], expected.depth[solid], rtol=0, atol=0.01)
+
+
+def test_every_camera_of_a_batch_has_its_own_limits():
+    head, settings = solid_block_portrait(), RenderSettings(resolution=10, coarse_samples=24, fine_samples=16)
+    cameras = Cameras.cat([orbit_cameras([20.0], radius=radius) for radius in (1.9, 2.7, 3.6)])
+    batch = render(head, cameras, settings)
+    for index in range(3):
+        single = render(head, cameras[index], settings)
+        assert single.mask.max() > 0.99
+        torch.testing.assert_close(batch.mask[index], single.mask[0], rtol=0, atol=1e-5)
+        torch.testing.assert_close(batch.depth[index], single.depth[0], rtol=0, atol=1e-5)
+
+
+def test_a_camera_in_the_middle_of_the_head_looks_forward_only(portrait):
+    """The limits begin at the camera, not behind it, and end no nearer than they begin."""
+    inside = orbit_cameras([0.0], radius=0.05)
+    for end in (3.12, 2.5):
+        scene = replace(portrait.scene, ray_start=2.35, ray_end=end)
+        seen = render(replace(portrait, scene=scene), inside, SETTINGS, normals=True)
+        assert torch.isfinite(seen.rgb).all() and (seen.depth >= 0).all()
 
 
 def test_cropped_space_is_empty(portrait):
@@ -183,16 +217,9 @@ def test_super_resolution_and_image_layout(portrait):
     assert torch.equal(render_super(bare, VIEWS, SETTINGS).rgb, render(bare, VIEWS, SETTINGS).rgb)
 
 
-def test_density_grid_is_the_field_on_a_lattice(portrait):
-    grid = density_grid(portrait, 4, 0.6)
-    axis = torch.linspace(-0.3, 0.3, 4)
-    point = torch.stack([axis[1], axis[2], axis[3]])[None, None]
-    torch.testing.assert_close(grid[1, 2, 3], sample_field(portrait, point)[0][0, 0, 0])
-
-
 @pytest.mark.parametrize(
     "bad",
-    [{"march": "fast"}, {"coarse_samples": 3}, {"fine_samples": 1}, {"ray_start": 3.0, "ray_end": 2.0}, {"resolution": 0}],
+    [{"march": "fast"}, {"coarse_samples": 3}, {"fine_samples": 1}, {"resolution": 0}],
 )
 def test_bad_settings(bad):
     with pytest.raises(SettingsError, match="What to do"):

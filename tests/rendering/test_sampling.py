@@ -66,8 +66,10 @@ def test_sample_weights_average_interval_ends():
 
 def test_expected_depth_limits():
     depths = torch.tensor([[2.2, 2.4, 2.6]])
-    assert expected_depth(torch.zeros(1, 3), depths, 2.0, 3.0) == 3.0
-    assert expected_depth(torch.tensor([[0.0, 0.5, 0.0]]), depths, 2.0, 3.0) == pytest.approx(2.4)
+    assert expected_depth(torch.zeros(1, 3), depths, torch.tensor([2.0]), torch.tensor([3.0])) == 3.0
+    assert expected_depth(torch.tensor([[0.0, 0.5, 0.0]]), depths, torch.tensor([2.0]), torch.tensor([3.0])) == pytest.approx(
+        2.4
+    )
 
 
 def test_gradients():
@@ -76,6 +78,6 @@ def test_gradients():
 
     def pixel(sigma, depths):
         weights = sample_weights(interval_weights(sigma, depths))
-        return weights, expected_depth(weights, depths, 2.0, 3.0)
+        return weights, expected_depth(weights, depths, torch.tensor([2.0]), torch.tensor([3.0]))
 
     assert torch.autograd.gradcheck(pixel, (sigma, depths))

@@ -46,7 +46,9 @@ def with_rendering_options(config: GeneratorConfig, options: Mapping[str, Any]) 
         return _configured(config, options)
     except (TypeError, ValueError) as error:
         raise ModelFormatError(
-            f"The rendering options are damaged ({error})", expected="numbers", fix="download the file again"
+            f"The rendering options are damaged ({error})",
+            expected="numbers, and rays that end behind their start",
+            fix="download the file again",
         ) from error
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, normalize
 
-from ...cameras.cameras import RADIUS, Cameras
+from ...cameras.cameras import Cameras
 from .attributes import HAIR_COLOURS, SHIRTS, SKIN, Colour, HeadAttributes
 from .shape import STEP_FRACTION, Part, distance, normals, sdf
 
@@ -178,15 +178,16 @@ def _march_blocks(head: HeadAttributes, cameras: Cameras, resolution: int) -> tu
     directions = directions.reshape(-1, 3)
     # Radius of the cone that contains every ray of the block, at the far end of the scene.
     widest = float((1 / cameras.intrinsics[:, 0, 0]).max())
-    cone = 0.75 * _BLOCK_PX / resolution * widest * (RADIUS + SCENE_RADIUS_M)
-    travelled = torch.full_like(origins[:, 0], RADIUS - SCENE_RADIUS_M)
+    away = origins.norm(dim=1)
+    cone = 0.75 * _BLOCK_PX / resolution * widest * (float(away.max()) + SCENE_RADIUS_M)
+    travelled = (away - SCENE_RADIUS_M).clamp_min(0)
     touching = torch.zeros_like(travelled, dtype=torch.bool)
     rays = torch.arange(len(travelled), device=travelled.device)
     for _ in range(40):
         gap = distance(origins[rays] + travelled[rays, None] * directions[rays], head) - cone
         touching[rays] = gap < 0.3 * cone
         travelled[rays] += STEP_FRACTION * gap.clamp_min(0)
-        rays = rays[(gap >= 0.3 * cone) & (travelled[rays] < RADIUS + SCENE_RADIUS_M)]
+        rays = rays[(gap >= 0.3 * cone) & (travelled[rays] < away[rays] + SCENE_RADIUS_M)]
         if len(rays) == 0:
             break
     touching[rays] = True
@@ -202,13 +203,14 @@ def _march_rays(head: HeadAttributes, origins: Tensor, directions: Tensor, start
     """Sphere-trace rays [M, 3] from distance ``start`` [M]; finished rays are dropped. Returns (distance, hit) [M]."""
     travelled = start.clone()
     hit = torch.zeros_like(start, dtype=torch.bool)
+    end = origins.norm(dim=1) + SCENE_RADIUS_M
     rays = torch.arange(len(start), device=start.device)
     for _ in range(60):
         gap = distance(origins[rays] + travelled[rays, None] * directions[rays], head)
         near = gap < _HIT_M
         hit[rays] = near
         travelled[rays] += torch.where(near, 0.0, STEP_FRACTION * gap)
-        rays = rays[~near & (travelled[rays] < RADIUS + SCENE_RADIUS_M)]
+        rays = rays[~near & (travelled[rays] < end[rays])]
         if len(rays) == 0:
             break
     return travelled, hit

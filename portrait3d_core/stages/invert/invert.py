@@ -188,7 +188,7 @@ def invert_photos(
                 mask=None if alignment.mask is None else alignment.mask[None, None],
                 perceptual=perceptual or MultiScaleLoss(),
                 mask_weight=settings.mask_weight,
-                settings=settings.render.within(generator.config.scene),
+                settings=settings.render,
                 superresolution=settings.superresolution,
                 camera=_camera_of(photo, generator),
             )

@@ -90,7 +90,7 @@ def _average_view(generator: Generator, average: Tensor | None, resolution: int,
     """The average portrait before nothing."""
     latent = generator.w_avg if average is None else average
     portrait = generator.synthesise(to_w_plus(latent, generator))
-    settings = RenderSettings(resolution=resolution, coarse_samples=32, fine_samples=16).within(portrait.scene)
+    settings = RenderSettings(resolution=resolution, coarse_samples=32, fine_samples=16)
     camera = frontal_camera(generator.config.scene.focal) if camera is None else camera
     return render(portrait, camera.to(latent.device), settings, background=False)
 

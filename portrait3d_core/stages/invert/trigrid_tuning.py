@@ -136,8 +136,6 @@ def _other_views(portrait: Portrait, photos: Sequence[PhotoLoss], resolution: in
         resolution=resolution,
         coarse_samples=like.coarse_samples,
         fine_samples=like.fine_samples,
-        ray_start=like.ray_start,
-        ray_end=like.ray_end,
         march=like.march,
     )
     taken = [float(photo.camera.yaw_deg) for photo in photos]

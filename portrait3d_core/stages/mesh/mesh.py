@@ -157,8 +157,7 @@ def surface_logit(portrait: Portrait) -> float:
     Raises MeshError when the portrait is invisible.
     """
     cameras = orbit_cameras([0.0, 90.0, 180.0, 270.0], 0.0, focal=portrait.scene.focal)
-    scene = portrait.scene
-    settings = RenderSettings(resolution=48, ray_start=scene.ray_start, ray_end=scene.ray_end)
+    settings = RenderSettings(resolution=48)
     attempt = SmallerChunks(settings.rays_per_chunk)
     rendering = attempt(lambda rays: render(portrait, cameras, replace(settings, rays_per_chunk=rays), background=False))
     solid = rendering.mask.flatten() > 0.9

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -64,7 +63,7 @@ def fit_views(
     counts = None if masks is None else masks[:, None].float().clamp(0, 1).to(portrait.device)
     targets = to_network(images).to(portrait.device)
     weights = view_weights(cameras.yaw_deg, settings.back_weight).tolist()
-    render_settings = render_settings_for(portrait, side, settings.fit_samples, settings.march)
+    render_settings = RenderSettings(side, settings.fit_samples, settings.fit_samples, march=settings.march)
     generator = torch.Generator().manual_seed(seed)
     order = torch.cat([torch.randperm(len(images), generator=generator) for _ in range(settings.passes)]).tolist()
     levels = LevelOptimiser(portrait, settings.optimiser, len(order), STAGE_FIT)
@@ -114,9 +113,8 @@ def find_gradients(
     levels.forget_gradients()
     with torch.enable_grad():
         portrait = levels.current()
-        near = render_settings.within(portrait.scene, window.camera)
         rendering = render(
-            portrait, window.camera, replace(near, rays_per_chunk=rays),
+            portrait, window.camera, replace(render_settings, rays_per_chunk=rays),
             background=settings.background, noise=window.noise, patch=window.patch,
         )  # fmt: skip
         loss = window.weight * fit_loss(rendering, window.target, settings, window.counts)
@@ -136,18 +134,3 @@ def fit_loss(rendering: Rendering, targets: Tensor, settings: RefineSettings, co
 def to_network(images: Tensor) -> Tensor:
     """[B, H, W, 3] in 0..1 -> [B, 3, H, W] in -1..1."""
     return images.movedim(-1, 1).float() * 2 - 1
-
-
-def render_settings_for(
-    portrait: Portrait, resolution: int, samples: int, march: Literal["paper", "fine"] = "paper"
-) -> RenderSettings:
-    """Render settings with as many fine as coarse samples, between the scene's limits."""
-    scene = portrait.scene
-    return RenderSettings(
-        resolution=resolution,
-        coarse_samples=samples,
-        fine_samples=samples,
-        ray_start=scene.ray_start,
-        ray_end=scene.ray_end,
-        march=march,
-    )

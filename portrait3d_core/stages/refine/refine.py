@@ -18,11 +18,12 @@ from ...diffusion.sampling import edit_images
 from ...errors import NumericalError
 from ...portrait.portrait import Portrait
 from ...rendering.hints import hint_images
+from ...rendering.settings import RenderSettings
 from ...runtime.memory import explain_out_of_memory
 from ...runtime.progress import OnStep, StepInfo, ignore_step
 from ...runtime.resume import NO_KEEPER, RunKeeper
 from ..orbit import OrbitSettings, Views, orbit, relief_of
-from .fit_views import fit_views, render_settings_for, to_network
+from .fit_views import fit_views, to_network
 from .settings import RefineSettings
 
 STAGE_EDIT = "refine: edit views"
@@ -61,7 +62,7 @@ def render_views(
 ) -> Views:
     """Render the portrait in front of its background from ``cameras`` (None: the paper's 21 without jitter)."""
     cameras = refinement_views() if cameras is None else cameras
-    render_settings = render_settings_for(portrait, settings.resolution, settings.view_samples)
+    render_settings = RenderSettings(settings.resolution, settings.view_samples, settings.view_samples)
     return orbit(portrait, cameras, OrbitSettings(render=render_settings, normals=settings.hint == "normal"), on_step)
 
 

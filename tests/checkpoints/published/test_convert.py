@@ -133,7 +133,9 @@ def test_what_the_rendering_options_say():
     assert with_rendering_options(OFFICIAL_512_SINGLE, {"box_warp": 0.8}).scene.crop == pytest.approx(0.3)
 
 
-@pytest.mark.parametrize("options", [{"decoder_activation": "sigmoid"}, {"white_back": True}, {"box_warp": "wide"}])
+@pytest.mark.parametrize(
+    "options", [{"decoder_activation": "sigmoid"}, {"white_back": True}, {"box_warp": "wide"}, {"ray_end": 1.0}]
+)
 def test_options_that_mean_another_picture_are_refused(options):
     with pytest.raises(ModelFormatError, match="The (model was trained with|rendering options)"):
         with_rendering_options(OFFICIAL_512, options)

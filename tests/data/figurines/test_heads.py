@@ -93,15 +93,16 @@ def test_depth_leads_to_the_surface():
         assert (maps.normal[view][hit] * directions[hit]).sum(-1).median() < -0.5
 
 
-def test_silhouette_matches_a_dense_search_along_rays():
+@pytest.mark.parametrize("radius", [RADIUS, 1.9])
+def test_silhouette_matches_a_dense_search_along_rays(radius):
     """The sphere tracer with its block culling finds what brute-force sampling of the distance finds."""
-    toy, camera = head(hair_style=3), orbit_cameras([20.0])
+    toy, camera = head(hair_style=3), orbit_cameras([20.0], radius=radius)
     found = trace(toy, camera, 24).part[0] > 0
     v, u = torch.meshgrid(torch.arange(24), torch.arange(24), indexing="ij")
     pixel = torch.stack([(u + 0.5) / 24 - 0.5, (v + 0.5) / 24 - 0.5], -1) / camera.intrinsics[0, 0, 0]
     rays = torch.nn.functional.normalize(torch.cat([pixel, torch.ones(24, 24, 1)], -1), dim=-1)
     directions = rays.reshape(-1, 3) @ camera.cam2world[0, :3, :3].T
-    depths = RADIUS + torch.linspace(-0.3, 0.3, 400)
+    depths = radius + torch.linspace(-0.3, 0.3, 400)
     points = camera.positions[0] + depths[:, None, None] * directions
     deepest = distance(points.reshape(-1, 3), toy).reshape(400, 24, 24).amin(dim=0)
     grazing = deepest.abs() < 1e-3

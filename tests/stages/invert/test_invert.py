@@ -109,6 +109,29 @@ def around(generator):
     return [Photo(image, camera=cameras[index]) for index, image in enumerate(views.image())]
 
 
+@pytest.fixture(scope="module")
+def near(generator):
+    """A photo of the same portrait from 1.9 m, with its mask."""
+    z = torch.randn(1, SMALL.z_dim, generator=torch.Generator().manual_seed(7))
+    camera = orbit_cameras([0.0], radius=1.9)
+    view = render(generator.synthesise(generator.mapping(z)), camera, replace(RENDER, resolution=32))
+    return Photo(view.image()[0], view.mask[0, 0].clamp(0, 1), camera)
+
+
+def test_the_average_head_is_seen_from_nearby(generator, near):
+    average = latent_statistics(generator, 20).average
+    close = reference_mask(generator, average, camera=near.camera)
+    assert float(close.mean()) == pytest.approx(float(reference_mask(generator, average).mean()), rel=0.3)
+
+
+def test_a_photo_from_nearby_shapes_the_head(generator, near):
+    """With nothing but the silhouette to go by, its distance falls."""
+    settings = replace(SETTINGS, steps=8, likeness=LikenessSettings(steps=4, learning_rate=0.01, others_weight=0.0))
+    found = invert_photos([near], generator, settings, perceptual=lambda rendered, target: 0 * rendered.sum())
+    assert near.mask.mean() > 0.05
+    assert min(found.losses[:8]) < 0.2 * found.losses[0] and min(found.losses[9:]) < 0.9 * found.losses[8]
+
+
 def test_one_photo_of_several_is_the_same_as_one(generator, photo):
     settings = replace(SETTINGS, steps=4, likeness=LikenessSettings(steps=2))
     single = invert(photo, generator, settings)
