@@ -1,3 +1,4 @@
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -6,13 +7,16 @@ from builders import SMALL, small_generator
 
 from portrait3d_core.cameras import frontal_camera, orbit_cameras
 from portrait3d_core.errors import Cancelled, ImageError, NumericalError, SettingsError
+from portrait3d_core.keeping import RunKeeper
 from portrait3d_core.rendering.render import RenderSettings, render
+from portrait3d_core.run_state import RunStore
 from portrait3d_core.stages.align import AlignSettings, frame_face
 from portrait3d_core.stages.expectation import latent_statistics, reference_face, reference_mask
 from portrait3d_core.stages.invert import InvertSettings, Photo, invert, invert_photos
 from portrait3d_core.stages.latent_search import latent_noise_ramp, learning_rate_ramp, turned
 from portrait3d_core.stages.likeness import LikenessSettings
 from portrait3d_core.stages.noise_patterns import noise_regulariser
+from portrait3d_core.stages.perceptual import MultiScaleLoss
 
 RENDER = RenderSettings(resolution=16, coarse_samples=8, fine_samples=6, march="fine")
 SETTINGS = InvertSettings(
@@ -204,6 +208,27 @@ def test_progress_and_cancelling(generator, photo):
 def test_non_finite_losses_end_in_an_error(generator, photo):
     with pytest.raises(NumericalError, match="in a row"):
         invert(photo, generator, SETTINGS, perceptual=lambda a, b: (a * float("nan")).sum())
+
+
+def test_a_stopped_search_goes_on_only_with_the_same_distance(tmp_path, generator, photo):
+    settings = replace(SETTINGS, steps=4)
+
+    def steps(perceptual, stop_at=None):
+        done = []
+
+        def listen(info):
+            done.append(info.step)
+            if info.step == stop_at:
+                raise Cancelled
+
+        with suppress(Cancelled):
+            keep = RunKeeper(RunStore(tmp_path))
+            invert(photo, generator, settings, perceptual=perceptual, on_step=listen, keep=keep)
+        return done
+
+    assert steps(MultiScaleLoss(levels=2), stop_at=2) == [1, 2]
+    assert steps(None) == [1, 2, 3, 4]
+    assert steps(MultiScaleLoss(levels=2)) == [3, 4]
 
 
 def test_a_photo_without_a_person_is_refused(generator):
