@@ -28,6 +28,7 @@ from portrait3d_core.rendering.settings import RAYS_PER_CHUNK
 from portrait3d_core.stages import distill
 from portrait3d_core.stages.mesh.mesh import MeshSettings, density_to_logit, extract_mesh
 from portrait3d_core.stages.orbit import OrbitSettings, orbit
+from portrait3d_core.stages.refine import fit_views
 from tests.reference import mesh as literal_mesh
 from tests.reference import synthesis, volume
 

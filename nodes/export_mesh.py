@@ -18,7 +18,7 @@ from .host.mesh_wire import File3DSocket, comfy_file, comfy_mesh, workflow_texts
 from .host.progress import report_progress, show_text
 from .host.schema import schema
 from .host.sockets import CATEGORY, PortraitSocket
-from .host.widgets import overridden, profile_input, profile_named
+from .host.widgets import FROM_PROFILE, overridden, profile_input, profile_named
 
 VERTEX_COLOURS, TEXTURE = "vertex colours", "texture"
 
@@ -96,10 +96,11 @@ class Portrait3DExportMesh(io.ComfyNode):
         texture_size: int = 1024,
         unlit: bool = True,
         points: int = 100_000,
+        bottom: float = FROM_PROFILE,
     ) -> io.NodeOutput:
         check_look(format, colour)
         file = new_output_file(filename_prefix, "." + format.split(".")[-1])
-        base = overridden(profile_named(profile).mesh, resolution=resolution)
+        base = overridden(profile_named(profile).mesh, resolution=resolution, bottom_m=bottom)
         texels = texture_size if colour == TEXTURE else None
         settings = replace(base, level=level or None, largest_only=largest_only, texture_size=texels)
         mesh = extract_mesh(on_device(portrait), settings, report_progress())
@@ -153,6 +154,18 @@ def look_inputs() -> list:
             step=1000,
             optional=True,
             tooltip="Number of points or Gaussians of the formats points.ply and gaussians.ply.",
+        ),
+        io.Float.Input(
+            "bottom",
+            default=FROM_PROFILE,
+            min=FROM_PROFILE,
+            max=0.5,
+            step=0.01,
+            optional=True,
+            tooltip=(
+                "Height of the flat cut at the bottom, in metres; 0 is the neck joint. -1 cuts where pictures from the front "
+                "end, about 0.14 m below it."
+            ),
         ),
     ]
 

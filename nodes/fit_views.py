@@ -11,8 +11,10 @@ from ..portrait3d_core.cameras.cameras import Cameras
 from ..portrait3d_core.portrait.portrait import Portrait
 from ..portrait3d_core.stages.estimate import estimate_fit
 from ..portrait3d_core.stages.refine.fit_views import fit_views
+from .host.folders import NO_PERCEPTUAL
 from .host.long_run import long_run, resume_input, run_keeper
 from .host.memory import autograd, on_device, to_wire
+from .host.perceptual import chosen_perceptual, perceptual_input
 from .host.schema import schema
 from .host.sockets import CATEGORY, CamerasSocket, PortraitSocket
 from .host.widgets import overridden, preview_input, profile_input, refine_settings, seed_input, steps_input
@@ -44,6 +46,7 @@ class Portrait3DFitViews(io.ComfyNode):
                     "masks", optional=True, tooltip="How much each pixel of the views counts: black parts are left as they are."
                 ),
                 resume_input(),
+                perceptual_input("only pixels and, in most profiles, edges are compared"),
             ],
             hidden=[io.Hidden.unique_id],
             outputs=[PortraitSocket.Output(display_name="portrait", tooltip="The fitted portrait.")],
@@ -61,6 +64,7 @@ class Portrait3DFitViews(io.ComfyNode):
         preview_every: int,
         masks: Tensor | None = None,
         resume: bool = True,
+        perceptual: str = NO_PERCEPTUAL,
     ) -> io.NodeOutput:
         base, side = refine_settings(profile), images.shape[1]
         settings = overridden(base, passes=passes, preview_every=preview_every)
@@ -68,9 +72,18 @@ class Portrait3DFitViews(io.ComfyNode):
         with autograd():
             start, views, cameras = on_device(portrait), images[..., :3].clone(), cameras.to("cpu", copy=True)
             counts = None if masks is None else masks.clone()
-            needed = estimate_fit(portrait, settings, len(views))
+            distance = chosen_perceptual(perceptual)
+            needed = estimate_fit(portrait, settings, len(views), perceptual=distance is not None)
             with long_run(cls.hidden.unique_id, run_keeper(resume), needed) as run:
                 fitted = fit_views(
-                    start, views, cameras, settings, masks=counts, seed=seed, on_step=run.on_step, keep=run.keep
-                )  # fmt: skip
+                    start,
+                    views,
+                    cameras,
+                    settings,
+                    masks=counts,
+                    perceptual=distance,
+                    seed=seed,
+                    on_step=run.on_step,
+                    keep=run.keep,
+                )
         return io.NodeOutput(to_wire(fitted))

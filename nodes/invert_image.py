@@ -14,9 +14,11 @@ from ..portrait3d_core.stages.align.align import AlignMethod
 from ..portrait3d_core.stages.align.landmarks import measure_face, read_landmarks
 from ..portrait3d_core.stages.estimate import estimate_invert
 from ..portrait3d_core.stages.invert.invert import InvertSettings, Photo, invert_photos
+from .host.folders import NO_PERCEPTUAL
 from .host.images import images_and_masks
 from .host.long_run import long_run, resume_input, run_keeper
 from .host.memory import ManagedGenerator, autograd, to_wire
+from .host.perceptual import chosen_perceptual, perceptual_input
 from .host.schema import schema
 from .host.sockets import CATEGORY, CamerasSocket, GeneratorSocket, LandmarksSocket, PortraitSocket
 from .host.widgets import overridden, preview_input, profile_input, profile_named, seed_input, steps_input
@@ -71,6 +73,7 @@ class Portrait3DInvertImage(io.ComfyNode):
                     tooltip="Face landmarks of the images, for the alignment: 68, 468 or 478 points of each face.",
                 ),
                 resume_input(),
+                perceptual_input("the built-in distance"),
             ],
             hidden=[io.Hidden.unique_id],
             outputs=[
@@ -91,15 +94,25 @@ class Portrait3DInvertImage(io.ComfyNode):
         cameras: Cameras | None = None,
         landmarks: Any = None,
         resume: bool = True,
+        perceptual: str = NO_PERCEPTUAL,
         **widgets,
     ) -> io.NodeOutput:
         settings = invert_settings(profile_named(profile).invert_photo, **widgets)
         with autograd():
             shots = photos(image, mask, cameras, landmarks)
-            needed = estimate_invert(generator.network, settings, len(shots))
+            distance = chosen_perceptual(perceptual)
+            needed = estimate_invert(generator.network, settings, len(shots), perceptual=distance is not None)
             with long_run(cls.hidden.unique_id, run_keeper(resume), needed) as run:
-                network = generator.on_device(needed.memory_bytes)
-                found = invert_photos(shots, network, settings, seed=seed, on_step=run.on_step, keep=run.keep)
+                found = invert_photos(
+                    shots,
+                    generator.on_device(needed.memory_bytes),
+                    settings,
+                    perceptual=distance,
+                    discriminator=generator.discriminator,
+                    seed=seed,
+                    on_step=run.on_step,
+                    keep=run.keep,
+                )
         return io.NodeOutput(to_wire(found.portrait), found.aligned.cpu(), found.camera)
 
 

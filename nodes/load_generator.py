@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..portrait3d_core.checkpoints.generator_file import load_generator
+from ..portrait3d_core.checkpoints.generator_file import read_generator_file
 from .host.folders import file_fingerprint, generator_choices, generator_path, user_folder
 from .host.memory import ManagedGenerator, autograd
 from .host.schema import schema
@@ -48,5 +48,5 @@ class Portrait3DLoadGenerator(io.ComfyNode):
     @classmethod
     def execute(cls, generator: str, body_model: bool = False) -> io.NodeOutput:
         with autograd():
-            network = load_generator(generator_path(generator), user_folder(), keep_body=body_model)
-        return io.NodeOutput(ManagedGenerator.of(network, generator))
+            network, discriminator = read_generator_file(generator_path(generator), user_folder(), keep_body=body_model)
+        return io.NodeOutput(ManagedGenerator.of(network, generator, discriminator))

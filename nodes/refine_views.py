@@ -11,8 +11,10 @@ from ..portrait3d_core.portrait.portrait import Portrait
 from ..portrait3d_core.stages.estimate import estimate_refine
 from ..portrait3d_core.stages.refine.refine import refine
 from .host.diffusion_model import ComfyCritic, Conditioning, connected, run_with_critic, target_prompt
+from .host.folders import NO_PERCEPTUAL
 from .host.long_run import long_run, resume_input, session_keeper
 from .host.memory import on_device, to_wire
+from .host.perceptual import chosen_perceptual, perceptual_input
 from .host.schema import schema
 from .host.sockets import CATEGORY, PortraitSocket
 from .host.widgets import (
@@ -63,6 +65,7 @@ class Portrait3DRefineViews(io.ComfyNode):
                 *side_inputs(),
                 *control_inputs(),
                 resume_input(),
+                perceptual_input("only pixels and, in most profiles, edges are compared"),
             ],
             outputs=[PortraitSocket.Output(display_name="portrait", tooltip="The sharpened portrait.")],
             hidden=[io.Hidden.unique_id],
@@ -81,6 +84,7 @@ class Portrait3DRefineViews(io.ComfyNode):
         side: Conditioning | None = None,
         back: Conditioning | None = None,
         resume: bool = True,
+        perceptual: str = NO_PERCEPTUAL,
         **widgets,
     ) -> io.NodeOutput:
         control = taken_control(widgets)
@@ -89,12 +93,14 @@ class Portrait3DRefineViews(io.ComfyNode):
         texts = connected(positive=positive, negative=negative, side=side, back=back)
         prompt = target_prompt(texts)
 
-        needed = estimate_refine(portrait, settings)
+        distance = chosen_perceptual(perceptual)
+        needed = estimate_refine(portrait, settings, perceptual=distance is not None)
         keep = session_keeper(resume, model, vae, texts, control)
 
         def stage(critic: ComfyCritic) -> Portrait:
             with long_run(cls.hidden.unique_id, keep, needed) as run:
-                return refine(on_device(portrait), critic, prompt, settings, seed=seed, on_step=run.on_step, keep=run.keep)
+                start, told = on_device(portrait), {"seed": seed, "on_step": run.on_step, "keep": run.keep}
+                return refine(start, critic, prompt, settings, perceptual=distance, **told)
 
         session = {"views": 1, "seed": seed, "control": control, "memory_bytes": needed.memory_bytes}
         return io.NodeOutput(to_wire(run_with_critic(model, vae, texts, stage, **session)))

@@ -18,6 +18,8 @@ import torch
 
 from . import __version__
 from .errors import OutputError, Portrait3DError, SettingsError
+from .generator.discriminator import Discriminator
+from .optimisation.perceptual import VggLoss
 from .presets import PROFILES, Profile
 from .runtime.progress import StepInfo
 
@@ -102,6 +104,13 @@ def _add_common(command: argparse.ArgumentParser) -> None:
         default=True,
         help="keep the state below the output folder until all is done; the same command then goes on after a stop",
     )
+    command.add_argument(
+        "--perceptual",
+        type=Path,
+        metavar="FILE",
+        help="VGG16 weights, with or without LPIPS's, for inversion and refinement to compare pictures with",
+    )
+    command.add_argument("--mesh-bottom", type=float, metavar="METRES", help="cut the bust flat at this height, 0 = the neck")
     command.add_argument("--texture", type=int, metavar="PIXELS", help="bake a texture of this side; default: vertex colours")
 
 
@@ -110,12 +119,22 @@ def _generate(args: argparse.Namespace) -> None:
 
     profile, device = _profile(args), _device(args.device)
     _prepare_output(args.output)
-    generator, critic = _load_generator(args, device), _load_critic(args, device)
+    perceptual = _load_perceptual(args, device)
+    (generator, discriminator), critic = _load_generator(args, device), _load_critic(args, device)
     prompt = args.prompt if args.diffusion else _toy_prompt(args.prompt)
     keep = _keeper(args)
     with ProgressBars() as bars:
         outcome = text_to_portrait(
-            prompt, generator, critic, profile, negative=args.negative, seed=args.seed, on_step=bars.update, keep=keep
+            prompt,
+            generator,
+            critic,
+            profile,
+            negative=args.negative,
+            perceptual=perceptual,
+            discriminator=discriminator,
+            seed=args.seed,
+            on_step=bars.update,
+            keep=keep,
         )
         _write_results(outcome, profile, args, bars)
     keep.finish()
@@ -129,7 +148,8 @@ def _from_photo(args: argparse.Namespace) -> None:
     _prepare_output(args.output)
     photo = read_image(args.image)
     mask = None if args.mask is None else read_image(args.mask)[..., :3].mean(-1)
-    generator = _load_generator(args, device)
+    perceptual = _load_perceptual(args, device)
+    generator, discriminator = _load_generator(args, device)
     critic = _load_critic(args, device) if args.prompt else None
     prompt = args.prompt if args.diffusion else _toy_prompt(args.prompt)
     keep = _keeper(args)
@@ -142,6 +162,8 @@ def _from_photo(args: argparse.Namespace) -> None:
             critic=critic,
             prompt=prompt,
             negative=args.negative,
+            perceptual=perceptual,
+            discriminator=discriminator,
             seed=args.seed,
             on_step=bars.update,
             keep=keep,
@@ -184,6 +206,8 @@ def _profile(args: argparse.Namespace) -> Profile:
         profile = replace(profile, orbit=replace(profile.orbit, render=render))
     if args.mesh_resolution is not None:
         profile = replace(profile, mesh=replace(profile.mesh, resolution=args.mesh_resolution))
+    if args.mesh_bottom is not None:
+        profile = replace(profile, mesh=replace(profile.mesh, bottom_m=args.mesh_bottom))
     if args.texture is not None:
         profile = replace(profile, mesh=replace(profile.mesh, texture_size=args.texture))
     if getattr(args, "image", None) is not None:
@@ -224,12 +248,21 @@ def _prepare_output(folder: Path) -> None:
         raise OutputError(f"Cannot remove a file in {folder} ({cause})", fix="choose another folder") from cause
 
 
-def _load_generator(args: argparse.Namespace, device: torch.device) -> Generator:
+def _load_generator(args: argparse.Namespace, device: torch.device) -> tuple[Generator, Discriminator | None]:
+    """The generator, and the discriminator that its file has beside it."""
     from .bundle.files import generator_path
-    from .checkpoints.generator_file import load_generator
+    from .checkpoints.generator_file import read_generator_file
 
-    generator = load_generator(generator_path() if args.generator is None else args.generator)
-    return generator.to(device).eval().requires_grad_(False)
+    generator, discriminator = read_generator_file(generator_path() if args.generator is None else args.generator)
+    return generator.to(device), None if discriminator is None else discriminator.to(device)
+
+
+def _load_perceptual(args: argparse.Namespace, device: torch.device) -> VggLoss | None:
+    """The distance with the weights of ``--perceptual``; None leaves the choice to the stages."""
+    from .checkpoints.vgg_file import read_vgg16
+    from .optimisation.perceptual import VggLoss
+
+    return None if args.perceptual is None else VggLoss(*read_vgg16(args.perceptual)).to(device)
 
 
 def _load_critic(args: argparse.Namespace, device: torch.device) -> Critic:

@@ -15,7 +15,9 @@ from torch import Tensor
 from .cameras.cameras import Cameras
 from .diffusion.model import Critic
 from .diffusion.sampling import text_to_image
+from .generator.discriminator import Discriminator
 from .generator.generator import Generator
+from .optimisation.perceptual import Perceptual
 from .portrait.portrait import Portrait
 from .presets.profile import Profile
 from .runtime.progress import OnStep, ignore_step
@@ -41,14 +43,17 @@ def text_to_portrait(
     profile: Profile,
     *,
     negative: str | None = None,
+    perceptual: Perceptual | None = None,
+    discriminator: Discriminator | None = None,
     seed: int = 0,
     on_step: OnStep = ignore_step,
     keep: RunKeeper = NO_KEEPER,
 ) -> Outcome:
     """A sentence to a portrait: draw its front view, invert that into the generator, then let the critic finish it.
 
-    ``negative`` None takes the profile's negative prompt.  ``keep`` goes on with a run that was stopped; it must know the
-    critic already, and whoever made it calls ``finish`` when the outcome is safe.
+    ``negative`` None takes the profile's negative prompt.  ``perceptual`` is the image distance of inversion and refinement,
+    ``discriminator`` the generator's; see :func:`~.stages.invert.invert_photos` for None.  ``keep`` goes on with a run that
+    was stopped; it must know the critic already, and whoever made it calls ``finish`` when the outcome is safe.
     Raises GuidanceError for prompts the critic cannot read, and whatever ``on_step`` raises.
     """
     words = profile.negative_prompt if negative is None else negative
@@ -59,8 +64,17 @@ def text_to_portrait(
         critic, wanted, front_view, steps=profile.sample_steps, guidance_scale=profile.sample_guidance, generator=random
     )
     front = ((image[0].float().cpu() + 1) / 2).clamp(0, 1).movedim(0, -1)
-    inversion = invert(front, generator, profile.invert_sample, seed=seed, on_step=on_step, keep=keep)
-    return _finish(inversion, critic, prompt, words, profile, seed, on_step, keep)
+    inversion = invert(
+        front,
+        generator,
+        profile.invert_sample,
+        perceptual=perceptual,
+        discriminator=discriminator,
+        seed=seed,
+        on_step=on_step,
+        keep=keep,
+    )
+    return _finish(inversion, critic, prompt, words, profile, perceptual, seed, on_step, keep)
 
 
 def photo_to_portrait(
@@ -73,6 +87,8 @@ def photo_to_portrait(
     critic: Critic | None = None,
     prompt: str = "",
     negative: str | None = None,
+    perceptual: Perceptual | None = None,
+    discriminator: Discriminator | None = None,
     seed: int = 0,
     on_step: OnStep = ignore_step,
     keep: RunKeeper = NO_KEEPER,
@@ -80,14 +96,25 @@ def photo_to_portrait(
     """A photo to a portrait: align it, invert it; with a critic and a prompt also distil and refine.
 
     photo: [H, W, 3 or 4] in 0..1.  mask: [H, W] in 0..1, 1 on the person.  camera: of an already aligned photo.
+    perceptual, discriminator: as in :func:`text_to_portrait`.
     Raises ImageError when the photo cannot be aligned, and whatever ``on_step`` raises.
     """
-    settings = profile.invert_photo
-    inversion = invert(photo, generator, settings, mask=mask, camera=camera, seed=seed, on_step=on_step, keep=keep)
+    inversion = invert(
+        photo,
+        generator,
+        profile.invert_photo,
+        mask=mask,
+        camera=camera,
+        perceptual=perceptual,
+        discriminator=discriminator,
+        seed=seed,
+        on_step=on_step,
+        keep=keep,
+    )
     if critic is None or not prompt:
         return Outcome(inversion.aligned[0], inversion.portrait, inversion.portrait)
     words = profile.negative_prompt if negative is None else negative
-    return _finish(inversion, critic, prompt, words, profile, seed, on_step, keep)
+    return _finish(inversion, critic, prompt, words, profile, perceptual, seed, on_step, keep)
 
 
 def _finish(
@@ -96,6 +123,7 @@ def _finish(
     prompt: str,
     negative: str,
     profile: Profile,
+    perceptual: Perceptual | None,
     seed: int,
     on_step: OnStep,
     keep: RunKeeper,
@@ -104,6 +132,8 @@ def _finish(
     wanted = critic.prompt(prompt, negative, view_words=profile.view_words)
     portrait = distill(inversion.portrait, critic, wanted, profile.distill, seed=seed, on_step=on_step, keep=keep)
     if profile.refine is not None:
-        portrait = refine(portrait, critic, wanted, profile.refine, seed=seed, on_step=on_step, keep=keep)
+        portrait = refine(
+            portrait, critic, wanted, profile.refine, perceptual=perceptual, seed=seed, on_step=on_step, keep=keep
+        )
     noted = portrait.with_stage("prompt", {}, prompt=prompt, negative=negative, critic=critic.name, seed=seed)
     return Outcome(inversion.aligned[0], inversion.portrait, noted)

@@ -2,13 +2,18 @@
 
 import pytest
 import torch
+from builders import small_portrait
+from vgg import linear_weights, vgg_weights
 
 from portrait3d_core.checkpoints.portrait_file import load_portrait
 from portrait3d_core.cli import main
 from portrait3d_core.runtime.files import write_safetensors
 from portrait3d_core.runtime.images import read_image, write_png
+from portrait3d_core.stages.align.align import Alignment
+from portrait3d_core.stages.invert.invert import Inversion
 
 pytest.importorskip("diffusers")
+trimesh = pytest.importorskip("trimesh")
 
 QUICK = ["--steps", "2", "--invert-steps", "3", "--frames", "2", "--resolution", "32", "--mesh-resolution", "32"]
 
@@ -24,7 +29,7 @@ def test_generate_writes_every_result_and_says_where(tmp_path, capsys):
     assert read_image(tmp_path / "out" / "contact_sheet.png").std() > 0.01
 
 
-def test_from_photo_with_a_mask_and_a_texture(tmp_path):
+def test_from_photo_with_a_mask_a_texture_and_a_cut(tmp_path):
     photo = torch.full((80, 60, 3), 0.5)
     mask = torch.zeros(80, 60)
     rows, columns = torch.meshgrid(torch.arange(80), torch.arange(60), indexing="ij")
@@ -35,8 +40,54 @@ def test_from_photo_with_a_mask_and_a_texture(tmp_path):
     write_png(photo, tmp_path / "photo.png")
     write_png(mask, tmp_path / "mask.png")
     files = [str(tmp_path / name) for name in ("photo.png", "mask.png", "o")]
-    assert main(["from-photo", files[0], "--mask", files[1], "--output", files[2], "--texture", "64", *QUICK]) == 0
+    options = ["--texture", "64", "--mesh-bottom", "0.05"]
+    assert main(["from-photo", files[0], "--mask", files[1], "--output", files[2], *options, *QUICK]) == 0
     assert b"baseColorTexture" in (tmp_path / "o" / "portrait.glb").read_bytes()
+    lowest_m = trimesh.load(tmp_path / "o" / "portrait.glb", force="mesh").bounds[0, 1]
+    assert lowest_m == pytest.approx(0.05, abs=0.7 / 32)
+
+
+@pytest.fixture
+def vgg_file(tmp_path):
+    write_safetensors(vgg_weights() | linear_weights(), {}, tmp_path / "vgg.safetensors")
+    return tmp_path / "vgg.safetensors"
+
+
+@pytest.mark.parametrize("command", ["generate", "from-photo"])
+def test_a_vgg_file_is_what_inversion_and_refinement_compare_with(tmp_path, monkeypatch, vgg_file, command):
+    """Beyond the entry of the stages nothing is computed here; their own tests show what they do with it."""
+    import portrait3d_core.pipeline as pipeline
+
+    asked = {}
+
+    def inverted(*args, perceptual, **named):
+        asked["invert"] = perceptual
+        return Inversion(small_portrait(), (Alignment(torch.rand(8, 8, 3), None, None, "none", 1.0),), None, ())
+
+    def refined(portrait, *args, perceptual, **named):
+        asked["refine"] = perceptual
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "invert", inverted)
+    monkeypatch.setattr(pipeline, "distill", lambda portrait, *args, **named: portrait)
+    monkeypatch.setattr(pipeline, "refine", refined)
+    write_png(torch.rand(64, 64, 3), tmp_path / "photo.png")
+    words = ["x"] if command == "generate" else [str(tmp_path / "photo.png"), "--prompt", "x"]
+    options = ["--preset", "fast", "--output", str(tmp_path / "o"), "--perceptual", str(vgg_file), "--negative", ""]
+    assert main([command, *words, *options]) == 130
+    weight = asked["invert"].convolutions[0][0]
+    assert asked["refine"] is asked["invert"] and torch.equal(weight, vgg_weights()["features.0.weight"])
+
+
+@pytest.mark.parametrize("content", [None, {"lora_up.weight": torch.zeros(2, 2)}])
+def test_a_missing_or_wrong_vgg_file_is_said_before_the_work(tmp_path, capsys, content):
+    if content is not None:
+        write_safetensors(content, {}, tmp_path / "vgg.safetensors")
+    options = ["--perceptual", str(tmp_path / "vgg.safetensors")]
+    assert main(["generate", "x", "--output", str(tmp_path / "o"), *options, *QUICK]) == 1
+    said = capsys.readouterr().err
+    assert ("There is no file" if content is None else "vgg.safetensors holds no VGG16") in said and "What to do" in said
+    assert "invert" not in said
 
 
 def test_missing_photo_is_one_sentence_and_exit_code_1(tmp_path, capsys):
@@ -60,8 +111,9 @@ def test_output_that_cannot_be_written_fails_before_the_work(tmp_path, capsys):
 def test_absurd_settings_are_refused(tmp_path, capsys):
     assert main(["generate", "x", "--output", str(tmp_path), "--steps", "0"]) == 1
     assert main(["generate", "x", "--output", str(tmp_path), "--frames", "0"]) == 1
+    assert main(["generate", "x", "--output", str(tmp_path), "--mesh-bottom", "20"]) == 1
     assert main(["generate", "x", "--output", str(tmp_path), "--device", "warp:9"]) == 1
-    assert capsys.readouterr().err.count("portrait3d:") == 3
+    assert capsys.readouterr().err.count("portrait3d:") == 4
 
 
 def test_a_prompt_beyond_the_token_limit(tmp_path, capsys):

@@ -24,6 +24,10 @@ EXTENSION = ".safetensors"
 GENERATOR_EXTENSIONS = (EXTENSION, ".pkl")
 PORTRAIT_EXTENSIONS = (EXTENSION, ".pkl", ".pth", ".pt")
 DECODER_EXTENSION = ".ckpt"
+NO_PERCEPTUAL = "none"
+PERCEPTUAL_EXTENSIONS = (EXTENSION, ".pth", ".pt", ".ckpt")
+PERCEPTUAL_WORDS = ("vgg", "lpips")
+"""One of them stands in the name of every file with weights to compare pictures with."""
 DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{port}{number}" for port in ("COM", "LPT") for number in range(10))}
 """Names that Windows never takes for files, with any extension."""
 
@@ -56,6 +60,18 @@ def generator_path(name: str) -> Path:
     if name == BUILT_IN_GENERATOR:
         return toy_generator_path()
     _check_listed(name, generator_choices(), f"models/{MODEL_FOLDER}")
+    return Path(folder_paths.get_full_path_or_raise(MODEL_FOLDER, name))
+
+
+def perceptual_choices() -> list[str]:
+    """Names for the dropdown of VGG files: none, then the files of the model folder that are named like one."""
+    found = _models(PERCEPTUAL_EXTENSIONS)
+    return [NO_PERCEPTUAL, *(name for name in found if any(word in name.lower() for word in PERCEPTUAL_WORDS))]
+
+
+def perceptual_path(name: str) -> Path:
+    """The file behind a name of :func:`perceptual_choices`."""
+    _check_listed(name, perceptual_choices()[1:], f"models/{MODEL_FOLDER}")
     return Path(folder_paths.get_full_path_or_raise(MODEL_FOLDER, name))
 
 

@@ -13,6 +13,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 
+from ...portrait3d_core.generator.discriminator import Discriminator
 from ...portrait3d_core.generator.generator import Generator
 from ...portrait3d_core.portrait.portrait import Portrait
 
@@ -23,16 +24,20 @@ SYNTHESIS_BYTES = 1024**3
 
 @dataclass(frozen=True)
 class ManagedGenerator:
-    """A generator that ComfyUI may move between devices; 'Unload models' frees it like any other model."""
+    """A generator that ComfyUI may move between devices; 'Unload models' frees it like any other model.
+
+    discriminator: what the file had beside it, or None; it stays on the CPU, where it looks once at each photo.
+    """
 
     patcher: ModelPatcher
     name: str
+    discriminator: Discriminator | None = None
 
     @classmethod
-    def of(cls, generator: Generator, name: str) -> ManagedGenerator:
+    def of(cls, generator: Generator, name: str, discriminator: Discriminator | None = None) -> ManagedGenerator:
         """Hand ``generator`` (on the CPU) over to the memory manager."""
         patcher = ModelPatcher(generator, load_device=mm.get_torch_device(), offload_device=mm.unet_offload_device())
-        return cls(patcher, name)
+        return cls(patcher, name, discriminator)
 
     @property
     def network(self) -> Generator:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,15 +23,34 @@ from ..generator.config import GeneratorConfig
 from ..generator.discriminator import Discriminator, discriminator_from_state
 from ..generator.generator import Generator
 from ..runtime.files import read_json_metadata, read_safetensors, write_safetensors
-from .published.generator_layout import EXPECTED, check_layout, discriminator_weights, generator_weights, infer_config
+from .published.generator_layout import (
+    DISCRIMINATOR_PREFIX,
+    EXPECTED,
+    check_layout,
+    discriminator_weights,
+    generator_weights,
+    infer_config,
+)
 
 FORMAT = "portrait3d-generator"
 VERSION = 1
 PICKLE_EXTENSION = ".pkl"
 
 
+class GeneratorFile(NamedTuple):
+    """The networks of a generator file. discriminator: it reads body poses off photos; None unless the file kept it."""
+
+    generator: Generator
+    discriminator: Discriminator | None
+
+
 def load_generator(path: str | Path, user_folder: str | Path | None = None, *, keep_body: bool = False) -> Generator:
-    """The generator in ``path``: float32, on the CPU, in eval mode, parameters not requiring gradients.
+    """The generator of :func:`read_generator_file` alone."""
+    return read_generator_file(path, user_folder, keep_body=keep_body).generator
+
+
+def read_generator_file(path: str | Path, user_folder: str | Path | None = None, *, keep_body: bool = False) -> GeneratorFile:
+    """The networks in ``path``: float32, on the CPU, in eval mode, parameters not requiring gradients.
 
     A published ``.pkl`` is read through its conversion, which the first use writes: see :func:`.convert.converted`
     for ``user_folder`` and ``keep_body``.
@@ -49,7 +69,7 @@ def load_generator(path: str | Path, user_folder: str | Path | None = None, *, k
     except ModelFormatError as error:
         raise ModelFormatError(f"{path.name}: {error.found}", expected=error.expected, fix=error.fix) from error
     generator.name = path.stem
-    return generator
+    return GeneratorFile(generator, _discriminator_in(state))
 
 
 def generator_from_state(state: Mapping[str, Tensor], config: GeneratorConfig | None = None) -> Generator:
@@ -65,7 +85,7 @@ def generator_from_state(state: Mapping[str, Tensor], config: GeneratorConfig | 
         raise ModelFormatError(f"No network has the file's sizes ({error})", expected=EXPECTED) from error
     check_layout(generator.state_dict(), weights)
     generator.load_state_dict({key: tensor.to(torch.float32, copy=True) for key, tensor in weights.items()}, assign=True)
-    generator.body, generator.discriminator = body, _discriminator_in(state)
+    generator.body = body
     return generator.eval().requires_grad_(False)
 
 
@@ -90,18 +110,22 @@ def save_generator(
     path: str | Path,
     metadata: Mapping[str, str] | None = None,
     *,
+    discriminator: Discriminator | None = None,
     half: bool = False,
     extra: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Write the weights and the configuration to ``path``, atomically: a crash leaves the old file or none.
 
     metadata: extra string pairs (training notes, licence) kept in the file.
+    discriminator: kept with the generator, for :func:`read_generator_file`.
     half: store floating-point weights as float16 (half the size; loaded as float32).
     extra: further tensors to keep as they are, for example the body model's arrays.
     """
     config = json.dumps(generator.config.to_json())
     header = {**(metadata or {}), "format": FORMAT, "version": str(VERSION), "config": config}
     state = generator.state_dict()
+    if discriminator is not None:
+        state |= {DISCRIMINATOR_PREFIX + key: tensor for key, tensor in discriminator.state_dict().items()}
     if half:
         state = {key: tensor.half() if tensor.is_floating_point() else tensor for key, tensor in state.items()}
     write_safetensors({**state, **(extra or {})}, header, path)

@@ -19,7 +19,6 @@ from ..portrait.portrait import ToRGB as FoldedToRGB
 from ..portrait.trigrid import TriGrid
 from .backbone import Backbone, PyramidSynthesis, SkipSynthesis
 from .config import GeneratorConfig
-from .discriminator import Discriminator
 from .layers import FullyConnected, Noise, ToRGB
 from .mapping import Mapping, truncate
 from .pose import PoseBranch
@@ -59,7 +58,6 @@ class Generator(nn.Module):
 
     ``name`` says which weights these are (the file's name once loaded); it ends up in the portraits' provenance.
     ``body`` is the body model its portraits can be posed with, or None; it is no part of the state dict.
-    ``discriminator`` reads body poses off photos; None unless the file kept it.
     """
 
     dataset_label_std: Tensor
@@ -69,7 +67,6 @@ class Generator(nn.Module):
         self.config = config
         self.name = ""
         self.body: Body | None = None
-        self.discriminator: Discriminator | None = None
         w_dim, colours = config.w_dim, config.decode_channels
         self.backbone = Backbone(
             Mapping(config.z_dim, config.label_dim + config.pose_dim, w_dim, config.mapping_layers),

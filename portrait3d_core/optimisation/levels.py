@@ -21,6 +21,9 @@ from .preconditioning import feature_mixing, mix_features
 
 OptimiserName = Literal["adan", "adam"]
 
+MAX_BAD_STEPS = 5
+"""A step with a non-finite gradient is skipped; this many in a row end the stage."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -32,7 +35,6 @@ class OptimiserSettings:
     ``learning_rate``: of every level that ``level_factors`` does not name.
     ``level_factors``: pairs (resolution, factor on the learning rate).
     ``warmup_steps``, ``decay_fraction``: linear warm-up, and linear decay over this last share of the steps.
-    ``max_bad_steps``: a step with a non-finite gradient is skipped; this many in a row end the stage.
     ``feature_gain``: how much farther a feature direction that hardly shows may move than the one that shows most
     (see optimisation/preconditioning.py); 1 moves the features themselves (paper).
     """
@@ -42,7 +44,6 @@ class OptimiserSettings:
     level_factors: tuple[tuple[int, float], ...] = ()
     warmup_steps: int = 0
     decay_fraction: float = 0.0
-    max_bad_steps: int = 5
     feature_gain: float = 1.0
 
     def __post_init__(self) -> None:
@@ -50,11 +51,10 @@ class OptimiserSettings:
         check_choice("optimiser", self.name, OptimiserName)
         if not self.learning_rate > 0:
             raise SettingsError(f"The learning rate is {self.learning_rate}", expected="a positive number")
-        if not 0 <= self.decay_fraction <= 1 or self.warmup_steps < 0 or self.max_bad_steps < 1:
+        if not 0 <= self.decay_fraction <= 1 or self.warmup_steps < 0:
             raise SettingsError(
-                f"Optimiser: decay_fraction {self.decay_fraction}, warmup_steps {self.warmup_steps}, "
-                f"max_bad_steps {self.max_bad_steps}",
-                expected="a decay fraction in 0..1, no negative warm-up, at least 1 bad step",
+                f"Optimiser: decay_fraction {self.decay_fraction}, warmup_steps {self.warmup_steps}",
+                expected="a decay fraction in 0..1, no negative warm-up",
             )
         if not self.feature_gain >= 1:
             raise SettingsError(f"The feature gain is {self.feature_gain}", expected="1 (off) or more, such as 10")
@@ -140,7 +140,7 @@ class LevelOptimiser:
         self.bad_steps = 0 if good else self.bad_steps + 1
         if not good:
             _log.warning("%s: step %d was skipped, its gradient is not finite", self.stage, step)
-        if self.bad_steps >= self.settings.max_bad_steps:
+        if self.bad_steps >= MAX_BAD_STEPS:
             raise DivergedError(self.stage, step, self.bad_steps, self.result())
         return good
 

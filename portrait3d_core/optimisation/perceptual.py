@@ -1,25 +1,22 @@
-"""How different do two images look? The losses an inversion can use.
+"""How different do two images look? The distances that inversion and refinement can use.
 
-A loss is any ``Perceptual``: two batches of images [B, 3, H, W] in -1..1 to one scalar, differentiable in the first.
+A distance is any ``Perceptual``: two batches of images [B, 3, H, W] in -1..1 to one scalar, differentiable in the first.
 :class:`MultiScaleLoss` needs no weights; :class:`VggLoss` is LPIPS with VGG16 weights from a file of the user's.
 
-Differs from the paper: it always uses VGG16-LPIPS (docs/method.md, "Inversion"); here that is the option, because its weights
-would have to be downloaded.
+Differs from the paper: its inversion always uses VGG16-LPIPS (docs/method.md, "Inversion"); here that is the option, because
+its weights would have to be downloaded.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import ModelFormatError
-from ..runtime.files import read_safetensors
+from ..errors import SettingsError
 
 Perceptual = Callable[[Tensor, Tensor], Tensor]
 """(images [B, 3, H, W] -1..1, targets of the same shape) -> scalar."""
@@ -86,30 +83,40 @@ def _similarity(a: Tensor, b: Tensor) -> Tensor:
 # ---------------------------------------------------------------------------------------------------------------
 # VGG16-LPIPS
 
-_CONVOLUTIONS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
-"""torchvision's indices of VGG16's convolutions; a pooling precedes index 5, 10, 17 and 24."""
-_CHANNELS = (64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512)
-_POOL_BEFORE = (5, 10, 17, 24)
-_TAPS = (2, 7, 14, 21, 28)
+_POOLED = (2, 4, 7, 10)
+"""Convolutions, counted from 0, before which the picture is halved."""
+_TAPS = (1, 3, 6, 9, 12)
 """Convolutions whose activations LPIPS compares: relu1_2, 2_2, 3_3, 4_3, 5_3."""
-_KEY = re.compile(r"^(?:.*\.)?(?:features|slice\d)\.(\d+)\.(weight|bias)$")
-_LINEAR_KEY = re.compile(r"^(?:.*\.)?lin(\d)\.model\.1\.weight$")
+_SMALLEST_PX = 2 ** len(_POOLED)
+_TINY = 1e-10
 
 
 @dataclass(frozen=True)
 class VggLoss:
     """LPIPS with VGG16: weighted squared differences of unit-normalised features (Zhang et al. 2018).
 
-    convolutions: {torchvision index: (weight [out, in, 3, 3], bias [out])}.
-    linear: five weights [1, C, 1, 1] of the taps; ones / C where the file has none.
+    convolutions: the thirteen (weight [out, in, 3, 3], bias [out]).
+    linear: five weights [1, C, 1, 1] of the taps.
     size: images larger than this are area-averaged down to it first (the paper compares at 256).
+    :func:`~portrait3d_core.checkpoints.vgg_file.read_vgg16` reads the first two from a file.
     """
 
-    convolutions: Mapping[int, tuple[Tensor, Tensor]]
+    convolutions: tuple[tuple[Tensor, Tensor], ...]
     linear: tuple[Tensor, ...]
     size: int = 256
 
+    def to(self, device: torch.device) -> VggLoss:
+        """The same loss for images on ``device``."""
+        moved = tuple((weight.to(device), bias.to(device)) for weight, bias in self.convolutions)
+        return replace(self, convolutions=moved, linear=tuple(weight.to(device) for weight in self.linear))
+
     def __call__(self, images: Tensor, targets: Tensor) -> Tensor:
+        if min(images.shape[-2:]) < _SMALLEST_PX:
+            raise SettingsError(
+                f"Pictures of {images.shape[-1]} x {images.shape[-2]} pixels are too small for the VGG loss",
+                expected=f"at least {_SMALLEST_PX} pixels per side",
+                fix="use larger pictures, or no file of VGG weights: the built-in distance compares pictures of any size",
+            )
         distance = images.new_zeros(())
         for a, b, weight in zip(self._features(images), self._features(targets), self.linear, strict=True):
             distance = distance + (weight.to(a) * (a - b) ** 2).sum(1).mean((1, 2)).mean()
@@ -122,58 +129,11 @@ class VggLoss:
         mean, std = images.new_tensor([-0.030, -0.088, -0.188]), images.new_tensor([0.458, 0.448, 0.450])
         x = (images - mean[:, None, None]) / std[:, None, None]  # ImageNet statistics in -1..1 units
         taps = []
-        for index in _CONVOLUTIONS:
-            if index in _POOL_BEFORE:
+        for index, (weight, bias) in enumerate(self.convolutions):
+            if index in _POOLED:
                 x = F.max_pool2d(x, 2)
-            weight, bias = self.convolutions[index]
             x = F.relu(F.conv2d(x, weight.to(x), bias.to(x), padding=1))
             if index in _TAPS:
-                taps.append(x / (x.square().sum(1, keepdim=True).sqrt() + 1e-10))
+                length = (x.square().sum(1, keepdim=True) + _TINY**2).sqrt()  # whose gradient is finite where all of x is 0
+                taps.append(x / (length + _TINY))
         return taps
-
-
-def load_vgg_loss(path: str | Path) -> VggLoss:
-    """Read VGG16 weights, and LPIPS's linear weights where present, from a ``.safetensors`` file.
-
-    Accepted key names: torchvision's ``features.N.weight`` or lpips's ``[net.]sliceK.N.weight`` for the convolutions,
-    ``linK.model.1.weight`` for the linear weights. Other keys (a classifier) are ignored.
-
-    Raises:
-        ModelFormatError: the file is unreadable, or a tensor is missing or of the wrong shape.
-    """
-    tensors, _ = read_safetensors(path)
-    found: dict[tuple[int, str], Tensor] = {}
-    linear: dict[int, Tensor] = {}
-    for key, tensor in tensors.items():
-        if match := _KEY.match(key):
-            found[int(match[1]), match[2]] = tensor.float()
-        elif match := _LINEAR_KEY.match(key):
-            linear[int(match[1])] = tensor.float()
-    convolutions = {}
-    inputs = 3
-    for index, outputs in zip(_CONVOLUTIONS, _CHANNELS, strict=True):
-        weight = _checked(found.get((index, "weight")), (outputs, inputs, 3, 3), f"features.{index}.weight", path)
-        bias = _checked(found.get((index, "bias")), (outputs,), f"features.{index}.bias", path)
-        convolutions[index] = (weight, bias)
-        inputs = outputs
-    return VggLoss(convolutions, _linear_weights(linear, path))
-
-
-def _linear_weights(linear: Mapping[int, Tensor], path: str | Path) -> tuple[Tensor, ...]:
-    """LPIPS's five linear weights; the plain mean over channels when the file has none at all."""
-    sizes = [_CHANNELS[_CONVOLUTIONS.index(tap)] for tap in _TAPS]
-    if not linear:
-        return tuple(torch.full((1, size, 1, 1), 1.0 / size) for size in sizes)
-    return tuple(_checked(linear.get(i), (1, size, 1, 1), f"lin{i}.model.1.weight", path) for i, size in enumerate(sizes))
-
-
-def _checked(tensor: Tensor | None, shape: tuple[int, ...], key: str, path: str | Path) -> Tensor:
-    """``tensor`` if it exists, has ``shape`` and is finite. Raises ModelFormatError."""
-    if tensor is not None and tuple(tensor.shape) == shape and bool(torch.isfinite(tensor).all()):
-        return tensor
-    what = "is missing" if tensor is None else f"has the shape {list(tensor.shape)} or non-finite values"
-    raise ModelFormatError(
-        f"In {Path(path).name}, {key} {what}",
-        expected=f"VGG16 in torchvision or lpips naming, {key} of shape {list(shape)}",
-        fix="choose another file, or invert without one: the built-in loss needs no weights",
-    )

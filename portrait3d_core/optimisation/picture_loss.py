@@ -12,6 +12,8 @@ PixelLoss = Literal["l1", "l2"]
 
 PIXEL_SCALE = 1000.0
 """The paper's factor on the refit loss; it decides when Adan's gradient clip acts."""
+PERCEPTUAL_SCALE = 0.1 * PIXEL_SCALE
+"""Factor on a perceptual distance in the refit: pixels lead, what they leave open is decided by how it looks."""
 GRADIENT_SCALES = 3
 """The gradient loss looks at the full picture and at 1/2 and 1/4 of its size."""
 

@@ -29,6 +29,8 @@ from ..runtime.progress import OnStep, StepInfo, ignore_step, is_due
 from ..runtime.resume import NO_KEEPER, RunKeeper
 
 STAGE = "distill"
+EMA_DECAY = 0.95
+"""Largest weight of the past in the moving average (the paper's); see :class:`~..guidance.optimise.MovingAverage`."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class DistillSettings:
     ``t_range``, ``t_schedule``: noise levels; "linear" goes from the first to the second number.
     ``entropy_weight``: of the term that makes opacities decide between 0 and 1.
     ``outline_weight``: of the squared difference between the silhouette and the start's; 0 lets the shape go.
-    ``ema_every``, ``ema_decay``: moving average of the levels, updated every so many steps; 0 = off.
+    ``ema_every``: a moving average of the levels is updated every so many steps and is the result; 0 = off.
     ``preview_every``: steps between two preview images; 0 = none.
     ``hint``: what the critic is shown of the start's shape from the cameras of each step, see rendering/hints.py.
     """
@@ -59,7 +61,6 @@ class DistillSettings:
     entropy_weight: float = 1e-3
     outline_weight: float = 0.0
     ema_every: int = 100
-    ema_decay: float = 0.95
     preview_every: int = 20
     chroma_weight: float = 1.0
     hint: HintName = "none"
@@ -117,7 +118,7 @@ def distill(
         chroma_weight=settings.chroma_weight,
     )
     levels = LevelOptimiser(portrait, settings.optimiser, settings.steps, STAGE)
-    average = MovingAverage(levels.result().trigrid.levels, settings.ema_decay)
+    average = MovingAverage(levels.result().trigrid.levels, EMA_DECAY)
     generator = torch.Generator().manual_seed(seed)
     keep = keep.about(portrait, portrait.device.type, prompt, source_prompt, settings, seed)
     attempt = SmallerChunks(rays_that_fit(settings.views.rendering, portrait.device), generator)

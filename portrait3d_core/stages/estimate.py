@@ -45,6 +45,11 @@ UPSAMPLING_COPIES = 12.0
 ENCODER_BYTES_PER_PX = 14_000
 """What the gradient through Stable Diffusion's image encoder keeps for every pixel, in float32."""
 
+VGG_BYTES_PER_PX = 4400
+"""What the gradient through a VGG loss keeps for every pixel it looks at."""
+VGG_PX = 256
+"""Side of the largest picture it looks at."""
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -122,31 +127,40 @@ def estimate_distill(portrait: Portrait, settings: DistillSettings, critic_px: i
     return Estimate(round(total), settings.steps, "the views' resolution, samples and number per step")
 
 
-def estimate_refine(portrait: Portrait, settings: RefineSettings, views: int = 21) -> Estimate:
+def estimate_refine(portrait: Portrait, settings: RefineSettings, views: int = 21, *, perceptual: bool = False) -> Estimate:
     """Of :func:`~.stages.refine.refine` with so many views: its steps are views rendered, edited, and looked at in the fit."""
-    fit = estimate_fit(portrait, settings, views)
-    return replace(fit, steps=settings.rounds * (fit.steps + 2 * views))
+    fit = estimate_fit(portrait, settings, views, perceptual=perceptual)
+    return replace(fit, steps=fit.steps + 2 * views)
 
 
-def estimate_fit(portrait: Portrait, settings: RefineSettings, views: int) -> Estimate:
-    """Of :func:`~.stages.fit_views.fit_views` with so many views."""
+def estimate_fit(portrait: Portrait, settings: RefineSettings, views: int, *, perceptual: bool = False) -> Estimate:
+    """Of :func:`~.stages.fit_views.fit_views` with so many views; ``perceptual``: with a VGG loss."""
     grid, samples = Grid.of(portrait), settings.fit_samples
     rendering = RenderSettings(settings.resolution, samples, samples, march=settings.march)
     total = grid.optimiser_bytes(settings.optimiser) + grid.march_bytes(rendering, settings.crop**2)
-    total += NUMBER * 15 * views * settings.resolution**2
+    total += NUMBER * 15 * views * settings.resolution**2 + (vgg_bytes(settings.crop) if perceptual else 0)
     return Estimate(round(total), views * settings.passes, "the resolution, the crop and the samples")
 
 
-def estimate_invert(generator: Generator, settings: InvertSettings, photos: int = 1) -> Estimate:
-    """Of :func:`~.stages.invert.invert_photos`."""
+def estimate_invert(generator: Generator, settings: InvertSettings, photos: int = 1, *, perceptual: bool = False) -> Estimate:
+    """Of :func:`~.stages.invert.invert_photos`; ``perceptual``: with a VGG loss."""
+    side, upsampler = settings.render.resolution, generator.config.superresolution if settings.superresolution else None
     grid, render = Grid.made_by(generator.config), settings.render
     weights = sum(parameter.numel() for parameter in generator.parameters())
     search = NUMBER * (SYNTHESIS_COPIES * grid.numbers + WEIGHT_COPIES * weights)
     likeness = NUMBER * LIKENESS_COPIES * grid.numbers if settings.likeness.steps else 0.0
     total = max(search, likeness) + photos * grid.march_bytes(render, render.resolution**2)
-    if settings.superresolution and generator.config.superresolution is not None:
-        total += photos * NUMBER * UPSAMPLING_COPIES * upsampled_numbers(generator.config.superresolution)
+    if upsampler is not None:
+        side = upsampler.output_resolution
+        total += photos * NUMBER * UPSAMPLING_COPIES * upsampled_numbers(upsampler)
+    if perceptual:
+        total += photos * vgg_bytes(side)
     return Estimate(round(total), settings.steps + settings.likeness.steps, "the render resolution and samples")
+
+
+def vgg_bytes(side: int) -> int:
+    """Of a VGG loss on pictures of side x side pixels, with its gradient."""
+    return VGG_BYTES_PER_PX * min(side, VGG_PX) ** 2
 
 
 def upsampled_numbers(config: SuperResolutionConfig) -> int:

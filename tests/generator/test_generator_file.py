@@ -10,8 +10,14 @@ import torch
 from builders import SMALL, SMALL_SINGLE, small_generator
 from safetensors.torch import load_file, save_file
 
-from portrait3d_core.checkpoints.generator_file import generator_from_state, load_generator, save_generator
+from portrait3d_core.checkpoints.generator_file import (
+    generator_from_state,
+    load_generator,
+    read_generator_file,
+    save_generator,
+)
 from portrait3d_core.errors import ModelFormatError, OutputError
+from portrait3d_core.generator.discriminator import Discriminator, DiscriminatorConfig
 from portrait3d_core.runtime.files import read_safetensors
 
 
@@ -33,6 +39,28 @@ def test_round_trip(path):
     assert loaded.config == SMALL and loaded.name == "small" and not loaded.training
     assert not any(parameter.requires_grad for parameter in loaded.parameters())
     assert read_safetensors(path)[1]["licence"] == "test"
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_a_discriminator_stands_beside_the_generator(tmp_path, half):
+    """Training the one leaves the other alone, and both are kept when the file is written again."""
+    torch.manual_seed(0)
+    discriminator = Discriminator(DiscriminatorConfig.published(32, 128, 8)).eval().requires_grad_(False)
+    save_generator(small_generator(), tmp_path / "a.safetensors", discriminator=discriminator, half=half)
+    first = read_generator_file(tmp_path / "a.safetensors")
+    assert first.generator.state_dict().keys() == small_generator().state_dict().keys()
+    assert len(list(first.generator.parameters())) == len(list(small_generator().parameters()))
+    assert load_generator(tmp_path / "a.safetensors").state_dict().keys() == small_generator().state_dict().keys()
+    assert not first.discriminator.training and not any(p.requires_grad for p in first.discriminator.parameters())
+    save_generator(first.generator, tmp_path / "b.safetensors", discriminator=first.discriminator)
+    again = read_generator_file(tmp_path / "b.safetensors")
+    assert_same_weights(again.generator, first.generator)
+    assert_same_weights(again.discriminator, first.discriminator)
+    assert half or torch.equal(again.discriminator.b4.out.weight, discriminator.b4.out.weight)
+
+
+def test_files_without_a_discriminator_have_none(path):
+    assert read_generator_file(path).discriminator is None
 
 
 def test_loading_does_not_load_torchs_compiler(path):

@@ -49,6 +49,12 @@ def test_every_format_is_written_with_the_ending_it_needs(export, folders, forma
     assert settings.level is None and settings.largest_only is False and settings.texture_size is None
 
 
+@pytest.mark.parametrize(("widget", "wanted"), [({}, None), ({"bottom": -1.0}, None), ({"bottom": 0.0}, 0.0)])
+def test_the_height_of_the_cut(export, widget, wanted):
+    export(format="glb", **widget)
+    assert export.asked.settings.bottom_m == wanted
+
+
 def test_a_texture_is_asked_for_and_written(export, folders):
     path, _, _ = export(format="glb", colour="texture", texture_size=512)
     assert export.asked.settings.texture_size == 512

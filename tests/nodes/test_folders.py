@@ -42,6 +42,16 @@ def test_the_published_decoder_is_found_by_its_name(names, folders):
     assert names.decoder_path() == folders / "models" / "portrait3d" / "decoder_512.ckpt"
 
 
+def test_vgg_files_are_found_by_their_name(names, folders):
+    for name in ("VGG16.pth", "lpips_vgg.safetensors", "my_lpips.ckpt", "vgg.pkl", "vgg.txt", "faces.safetensors"):
+        (folders / "models" / "portrait3d" / name).touch()
+    assert set(names.perceptual_choices()[1:]) == {"VGG16.pth", "lpips_vgg.safetensors", "my_lpips.ckpt"}
+    assert names.perceptual_choices()[0] == names.NO_PERCEPTUAL
+    assert names.perceptual_path("VGG16.pth") == folders / "models" / "portrait3d" / "VGG16.pth"
+    with pytest.raises(Exception, match="There is no file"):
+        names.perceptual_path(names.NO_PERCEPTUAL)
+
+
 def test_saved_portraits_can_be_chosen(names, folders):
     saved = names.new_output_file("portrait3d/a/head", ".safetensors").path
     saved.touch()
@@ -52,7 +62,7 @@ def test_saved_portraits_can_be_chosen(names, folders):
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_names_that_are_not_in_the_dropdown_are_refused(names, name):
-    for lookup in (names.generator_path, names.portrait_path):
+    for lookup in (names.generator_path, names.portrait_path, names.perceptual_path):
         for spelling in (name, f"{name} [output]"):
             with pytest.raises(Exception, match="There is no file"):
                 lookup(spelling)

@@ -93,7 +93,7 @@ def test_html_in_a_text_under_a_node_is_text(pack):
 def test_choices_that_no_dropdown_has_are_refused(pack, folders, value):
     """ComfyUI checks neither all dropdowns nor what arrives over a link."""
     error = pack.module("portrait3d_core.errors").Portrait3DError
-    orbit, widgets, names = (pack.module(f"nodes.{name}") for name in ("render_orbit", "widgets", "folders"))
+    orbit, widgets, names = (pack.module(f"nodes.{name}") for name in ("render_orbit", "host.widgets", "host.folders"))
     viewer, export = pack.module("nodes.host.viewer_camera"), pack.module("nodes.export_mesh")
     for check in (
         lambda: widgets.profile_named(value),

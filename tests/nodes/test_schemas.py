@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 SNAPSHOT = Path(__file__).parent / "api_surface.json"
-LISTED_FILES = {"generator", "portrait_file", "latent_file"}
+LISTED_FILES = {"generator", "portrait_file", "latent_file", "perceptual"}
 """Dropdowns whose choices are files."""
 
 

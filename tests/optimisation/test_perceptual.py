@@ -1,33 +1,11 @@
 import pytest
 import torch
 from safetensors.torch import save_file
+from vgg import smooth_picture, vgg_weights
 
-from portrait3d_core.errors import ModelFormatError
-from portrait3d_core.optimisation.perceptual import MultiScaleLoss, load_vgg_loss
-
-CHANNELS = (64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512)
-INDICES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
-SLICES = (1, 1, 2, 2, 3, 3, 3, 4, 4, 4, 5, 5, 5)
-
-
-def vgg_weights(lpips_names: bool) -> dict[str, torch.Tensor]:
-    """Random VGG16 weights in torchvision's or in lpips's naming (the latter with linear weights)."""
-    generator = torch.Generator().manual_seed(0)
-    tensors, inputs = {}, 3
-    for index, outputs, part in zip(INDICES, CHANNELS, SLICES, strict=True):
-        prefix = f"net.slice{part}.{index}" if lpips_names else f"features.{index}"
-        tensors[f"{prefix}.weight"] = torch.randn(outputs, inputs, 3, 3, generator=generator) * (2 / (9 * inputs)) ** 0.5
-        tensors[f"{prefix}.bias"] = torch.zeros(outputs)
-        inputs = outputs
-    if lpips_names:
-        for i, channels in enumerate((64, 128, 256, 512, 512)):
-            tensors[f"lin{i}.model.1.weight"] = torch.full((1, channels, 1, 1), 1 / channels)
-    return tensors
-
-
-def photos(seed: int = 0, side: int = 48) -> torch.Tensor:
-    smooth = torch.rand(1, 3, 6, 6, generator=torch.Generator().manual_seed(seed))
-    return torch.nn.functional.interpolate(smooth, size=(side, side), mode="bicubic").clamp(0, 1) * 2 - 1
+from portrait3d_core.checkpoints.vgg_file import Vgg16, read_vgg16
+from portrait3d_core.errors import SettingsError
+from portrait3d_core.optimisation.perceptual import MultiScaleLoss, VggLoss
 
 
 def degrade(image: torch.Tensor, amount: float) -> torch.Tensor:
@@ -38,14 +16,14 @@ def degrade(image: torch.Tensor, amount: float) -> torch.Tensor:
 @pytest.fixture(scope="module")
 def vgg_loss(tmp_path_factory):
     path = tmp_path_factory.mktemp("vgg") / "vgg.safetensors"
-    save_file(vgg_weights(lpips_names=False), path)
-    return load_vgg_loss(path)
+    save_file(vgg_weights(), path)
+    return VggLoss(*read_vgg16(path))
 
 
 @pytest.mark.parametrize("name", ["multi-scale", "vgg"])
 def test_a_distance_is_zero_for_equals_and_grows_with_the_damage(name, vgg_loss):
     distance = vgg_loss if name == "vgg" else MultiScaleLoss()
-    image = photos()
+    image = smooth_picture()
     values = [float(distance(degrade(image, amount), image)) for amount in (0.0, 0.05, 0.2)]
     assert values[0] == pytest.approx(0, abs=1e-5)
     assert values[0] < values[1] < values[2]
@@ -54,7 +32,7 @@ def test_a_distance_is_zero_for_equals_and_grows_with_the_damage(name, vgg_loss)
 @pytest.mark.parametrize("name", ["multi-scale", "vgg"])
 def test_a_distance_leads_back_to_the_target(name, vgg_loss):
     distance = vgg_loss if name == "vgg" else MultiScaleLoss()
-    target = photos(side=32)
+    target = smooth_picture(side=32)
     image = degrade(target, 0.2).requires_grad_()
     before = distance(image, target)
     (gradient,) = torch.autograd.grad(before, image)
@@ -75,19 +53,28 @@ def test_colour_counts_even_at_equal_luma():
     assert float(MultiScaleLoss()(tinted, grey)) > 0.1
 
 
-def test_both_namings_give_the_same_distance(tmp_path, vgg_loss):
-    save_file(vgg_weights(lpips_names=True), tmp_path / "lpips.safetensors")
-    a, b = photos(0, 32), photos(1, 32)
-    assert float(load_vgg_loss(tmp_path / "lpips.safetensors")(a, b)) == pytest.approx(float(vgg_loss(a, b)), rel=1e-5)
+def test_places_without_any_activation_do_not_spoil_the_gradient(vgg_loss):
+    silent = tuple((weight, bias - 1e3) for weight, bias in vgg_loss.convolutions)
+    image = smooth_picture(0, 32).requires_grad_()
+    for loss in (VggLoss(*Vgg16(silent, vgg_loss.linear)), vgg_loss):
+        (gradient,) = torch.autograd.grad(loss(image, torch.zeros_like(image)), image)
+        assert torch.isfinite(gradient).all()
+    assert gradient.abs().max() > 0
 
 
-@pytest.mark.parametrize("damage", ["missing", "shape", "nan"])
-def test_damaged_vgg_files_are_refused(tmp_path, damage):
-    tensors = vgg_weights(lpips_names=False)
-    if damage == "missing":
-        del tensors["features.28.bias"]
-    else:
-        tensors["features.28.bias"] = torch.zeros(3) if damage == "shape" else torch.full((512,), float("nan"))
-    save_file(tensors, tmp_path / "bad.safetensors")
-    with pytest.raises(ModelFormatError, match="features.28.bias"):
-        load_vgg_loss(tmp_path / "bad.safetensors")
+def test_large_pictures_are_compared_at_256_pixels(vgg_loss):
+    image, target = smooth_picture(0, 512), smooth_picture(1, 512)
+    small = [torch.nn.functional.avg_pool2d(picture, 2) for picture in (image, target)]
+    assert float(vgg_loss(image, target)) == pytest.approx(float(vgg_loss(*small)), rel=1e-5)
+
+
+def test_pictures_too_small_for_the_network_are_refused(vgg_loss):
+    assert float(vgg_loss(smooth_picture(0, 16), smooth_picture(1, 16))) > 0
+    with pytest.raises(SettingsError, match="8 x 8 pixels are too small"):
+        vgg_loss(smooth_picture(0, 8), smooth_picture(1, 8))
+
+
+def test_the_loss_moves_to_a_device_as_a_whole(vgg_loss):
+    moved = vgg_loss.to(torch.device("meta"))
+    devices = {tensor.device.type for pair in (*moved.convolutions, moved.linear) for tensor in pair}
+    assert devices == {"meta"} and moved.size == vgg_loss.size

@@ -171,9 +171,9 @@ def test_a_few_bad_steps_are_skipped(space):
 def test_many_bad_steps_end_with_the_last_good_portrait():
     critic = SometimesNaN(plain().picture)
     critic.bad = range(3, 100)
-    settings = replace(QUICK, steps=20, optimiser=replace(QUICK.optimiser, max_bad_steps=4))
+    settings = replace(QUICK, steps=20)
     portrait = solid_portrait()
-    with pytest.raises(DivergedError, match="4 steps in a row, up to step 6") as caught:
+    with pytest.raises(DivergedError, match="5 steps in a row, up to step 7") as caught:
         distill(portrait, critic, "x", settings)
     assert isinstance(caught.value, NumericalError)
     good = caught.value.portrait

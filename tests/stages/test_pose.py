@@ -140,11 +140,8 @@ def test_inversion_finds_a_pose_and_leaves_the_portrait_canonical(poseable, phot
 def test_the_discriminator_predicts_the_first_pose(poseable, photo):
     expected = invert(photo, poseable, replace(SEARCH, steps=1)).pose
     torch.manual_seed(0)
-    poseable.discriminator = Discriminator(DiscriminatorConfig.published(32, 128, 8)).eval().requires_grad_(False)
-    try:
-        predicted = invert(photo, poseable, replace(SEARCH, steps=1)).pose
-    finally:
-        poseable.discriminator = None
+    discriminator = Discriminator(DiscriminatorConfig.published(32, 128, 8)).eval().requires_grad_(False)
+    predicted = invert(photo, poseable, replace(SEARCH, steps=1), discriminator=discriminator).pose
     assert not torch.allclose(expected, predicted)
 
 

@@ -45,6 +45,10 @@ _SURROUNDINGS = (1.7, 1.4)
 """How much wider than a face's crop its outline is looked for, widest first."""
 _MIN_PLAIN = 0.85
 """Share of the border that must agree on one colour before a backdrop counts as plain."""
+_LEAST_OVERLAP = 0.6
+"""Smallest overlap of the outline with the reference, 0..1, that is believed."""
+_LEAST_FACE = 0.5
+"""Smallest confidence of the face finder, 0..1, that is believed; photos without a face stay below."""
 _SURE_OVERLAP = 0.75
 """Overlap from which an outline found by the backdrop alone is preferred to looking for a face."""
 _MANUAL_HINT = (
@@ -62,8 +66,6 @@ class AlignSettings:
     centre: centre of a manual crop, (x, y) as fractions of the photo's width and height.
     size: side of a manual crop as a fraction of the photo's shorter side; larger than 1 leaves the photo.
     zoom: shrinks (above 1) or widens (below 1) whatever crop was found, about its centre.
-    min_overlap: smallest accepted overlap of the outline with the reference, 0..1.
-    min_face: smallest accepted confidence of the face finder, 0..1 (photos without a face stay below 0.5).
     """
 
     method: AlignMethod = "auto"
@@ -71,8 +73,6 @@ class AlignSettings:
     centre: tuple[float, float] = (0.5, 0.5)
     size: float = 1.0
     zoom: float = 1.0
-    min_overlap: float = 0.6
-    min_face: float = 0.5
 
     def __post_init__(self) -> None:
         if self.method not in get_args(AlignMethod):
@@ -84,8 +84,6 @@ class AlignSettings:
                 f"The crop (centre {self.centre}, size {self.size}, zoom {self.zoom}) is out of range",
                 expected="centre -1..2, size 0.02..8, zoom 0.1..10",
             )
-        if not (0 <= self.min_overlap <= 1 and 0 <= self.min_face <= 1):
-            raise SettingsError("min_overlap or min_face is out of range", expected="0 to 1")
 
 
 @dataclass(frozen=True)
@@ -154,29 +152,29 @@ def _find_framing(
         crop = Crop(centre_x * width, centre_y * height, settings.size * min(height, width))
         return _Framing(crop, "manual", 1.0, mask)
     if settings.method == "face" or (settings.method == "auto" and face is not None):
-        return _trusted_face(_frame_by_face(photo, mask, reference, settings, face or find_face(photo), target), settings)
+        return _trusted_face(_frame_by_face(photo, mask, reference, face or find_face(photo), target))
     if settings.method == "silhouette" or mask is not None:
-        return _trusted_outline(_frame_by_outline(_plain_mask(photo) if mask is None else mask, reference), settings)
+        return _trusted_outline(_frame_by_outline(_plain_mask(photo) if mask is None else mask, reference))
 
     outline = _frame_by_outline(_plain_mask(photo), reference)
     if outline is not None and reference is not None and outline.confidence >= _SURE_OVERLAP:
         return outline
-    by_face = _frame_by_face(photo, mask, reference, settings, find_face(photo), target)
-    return by_face if by_face.confidence >= settings.min_face else _trusted_outline(outline, settings)
+    by_face = _frame_by_face(photo, mask, reference, find_face(photo), target)
+    return by_face if by_face.confidence >= _LEAST_FACE else _trusted_outline(outline)
 
 
-def _trusted_face(framing: _Framing, settings: AlignSettings) -> _Framing:
+def _trusted_face(framing: _Framing) -> _Framing:
     """``framing`` if its face is clear enough, else an ImageError."""
-    if framing.confidence >= settings.min_face:
+    if framing.confidence >= _LEAST_FACE:
         return framing
     raise ImageError(
-        f"No clear face was found (confidence {framing.confidence:.2f}, needed {settings.min_face:.2f})",
+        f"No clear face was found (confidence {framing.confidence:.2f}, needed {_LEAST_FACE:.2f})",
         expected="a colour photo of one upright face seen from the front",
         fix=_MANUAL_HINT,
     )
 
 
-def _trusted_outline(framing: _Framing | None, settings: AlignSettings) -> _Framing:
+def _trusted_outline(framing: _Framing | None) -> _Framing:
     """``framing`` if there is an outline and it fits well enough, else an ImageError."""
     if framing is None:
         raise ImageError(
@@ -184,24 +182,21 @@ def _trusted_outline(framing: _Framing | None, settings: AlignSettings) -> _Fram
             expected="a colour photo of one upright face, or a person before a plain backdrop",
             fix=_MANUAL_HINT,
         )
-    if framing.confidence >= settings.min_overlap:
+    if framing.confidence >= _LEAST_OVERLAP:
         return framing
     raise ImageError(
-        f"The outline does not look like head and shoulders (overlap {framing.confidence:.2f}, "
-        f"needed {settings.min_overlap:.2f})",
+        f"The outline does not look like head and shoulders (overlap {framing.confidence:.2f}, needed {_LEAST_OVERLAP:.2f})",
         expected="a mask of one upright person seen from the front, with the whole head inside the photo",
         fix=_MANUAL_HINT,
     )
 
 
-def _frame_by_face(
-    photo: Tensor, mask: Tensor | None, reference: Tensor | None, settings: AlignSettings, face: Face, target: Face
-) -> _Framing:
+def _frame_by_face(photo: Tensor, mask: Tensor | None, reference: Tensor | None, face: Face, target: Face) -> _Framing:
     """Lay the photo's ``face`` where the frame has its ``target``; the confidence is the face's."""
     side = max(face.width, 1.0) / target.width
     crop = Crop(face.centre_x - side * (target.centre_x - 0.5), face.centre_y - side * (target.centre_y - 0.5), side)
-    if reference is not None and face.confidence >= settings.min_face:
-        crop = _improve_by_outline(photo, crop, reference, settings.min_overlap)
+    if reference is not None and face.confidence >= _LEAST_FACE:
+        crop = _improve_by_outline(photo, crop, reference)
     return _Framing(crop, "face", face.confidence, mask)
 
 
@@ -221,7 +216,7 @@ def _frame_by_outline(mask: Tensor | None, reference: Tensor | None) -> _Framing
     return _Framing(head_crop(head, CANONICAL_HEAD, 1.0), "silhouette", 1.0, mask)
 
 
-def _improve_by_outline(photo: Tensor, crop: Crop, reference: Tensor, min_overlap: float) -> Crop:
+def _improve_by_outline(photo: Tensor, crop: Crop, reference: Tensor) -> Crop:
     """The face's crop, moved to where the person's outline fits the reference, if the backdrop shows an outline.
 
     Hair makes heads differ in size relative to their faces; the outline knows. A result far from the face's crop is
@@ -241,7 +236,7 @@ def _improve_by_outline(photo: Tensor, crop: Crop, reference: Tensor, min_overla
             unit * fit.crop.size,
         )
         moved = max(abs(found.centre_x - crop.centre_x), abs(found.centre_y - crop.centre_y)) / crop.size
-        if fit.overlap >= min_overlap and moved < 0.25 and 0.7 < found.size / crop.size < 1.5:
+        if fit.overlap >= _LEAST_OVERLAP and moved < 0.25 and 0.7 < found.size / crop.size < 1.5:
             return found
     return crop
 

@@ -20,25 +20,23 @@ from ...generator.generator import Generator
 from .photo_log import PhotoLog
 from .photo_loss import PhotoLoss, compare
 
+FRESH = 0.1
+"""Share of a child's numbers that are drawn anew."""
+
 
 @dataclass(frozen=True)
 class BreedSettings:
-    """``generations`` times ``children`` crosses of the ``parents`` best codes; 0 generations = no breeding.
-
-    fresh: share of a child's numbers that are drawn anew.
-    """
+    """``generations`` times ``children`` crosses of the ``parents`` best codes; 0 generations = no breeding."""
 
     generations: int = 0
     children: int = 40
     parents: int = 6
-    fresh: float = 0.1
 
     def __post_init__(self) -> None:
-        if self.generations < 0 or self.children < 1 or self.parents < 2 or not 0 <= self.fresh <= 1:
+        if self.generations < 0 or self.children < 1 or self.parents < 2:
             raise SettingsError(
-                f"Breeding: generations {self.generations}, children {self.children}, parents {self.parents}, "
-                f"fresh {self.fresh}",
-                expected="no negative generations, at least 1 child and 2 parents, fresh within 0..1",
+                f"Breeding: generations {self.generations}, children {self.children}, parents {self.parents}",
+                expected="no negative generations, at least 1 child and 2 parents",
             )
 
     @property
@@ -63,7 +61,7 @@ def breed(
     """
     losses = _rate(codes, generator, scouts, pose, log)
     for _ in range(settings.generations):
-        children = _children(codes[losses.argsort()[: settings.parents]], settings, random)
+        children = _children(codes[losses.argsort()[: settings.parents]], settings.children, FRESH, random)
         codes = torch.cat([codes, children])
         losses = torch.cat([losses, _rate(children, generator, scouts, pose, log)])
     return generator.mapping(codes[losses.argmin()][None], pose=pose)
@@ -80,12 +78,12 @@ def _rate(codes: Tensor, generator: Generator, scouts: Sequence[PhotoLoss], pose
     return torch.tensor(losses).nan_to_num(nan=torch.inf)
 
 
-def _children(parents: Tensor, settings: BreedSettings, random: torch.Generator) -> Tensor:
-    """[children, z_dim]: each number from one of two of the parents [P, z_dim], or drawn anew."""
-    shape = (settings.children, parents.shape[1])
-    first, second = torch.randint(len(parents), (2, settings.children), generator=random)
+def _children(parents: Tensor, count: int, fresh: float, random: torch.Generator) -> Tensor:
+    """[count, z_dim]: each number from one of two of the parents [P, z_dim], or, a share ``fresh`` of them, drawn anew."""
+    shape = (count, parents.shape[1])
+    first, second = torch.randint(len(parents), (2, count), generator=random)
     from_first = torch.rand(shape, generator=random) < 0.5
-    anew = torch.rand(shape, generator=random) < settings.fresh
+    anew = torch.rand(shape, generator=random) < fresh
     drawn = torch.randn(shape, generator=random)
     crossed = torch.where(from_first.to(parents.device), parents[first], parents[second])
     return torch.where(anew.to(parents.device), drawn.to(parents), crossed)

@@ -6,8 +6,8 @@ of several starts, optimise the generator's noise patterns, turn the cameras a l
 of each photo, and finally let the tri-grid itself deviate (:mod:`portrait3d_core.stages.invert.trigrid_tuning`).
 
 Differs from the paper: several photos may be inverted together; without a discriminator the pose starts at what the
-generator expects for the camera; the photo's mask, where known, is used; the built-in image distance needs no VGG
-weights; optimised noise patterns stay in the resulting portrait, while the paper discards them.
+generator expects for the camera; the photo's mask, where known, is used; the image distance needs no VGG weights, unless
+one that has them is given; optimised noise patterns stay in the resulting portrait, while the paper discards them.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ...cameras.cameras import Cameras, frontal_camera
 from ...errors import ImageError, SettingsError
+from ...generator.discriminator import Discriminator
 from ...generator.generator import Generator
 from ...optimisation.perceptual import MultiScaleLoss, Perceptual
 from ...portrait.portrait import Portrait
@@ -146,13 +147,22 @@ def invert(
     mask: Tensor | None = None,  # [H, W], 0..1, 1 = the person
     camera: Cameras | None = None,  # the aligned photo's camera, None = frontal
     perceptual: Perceptual | None = None,
+    discriminator: Discriminator | None = None,
     seed: int = 0,
     on_step: OnStep = ignore_step,
     keep: RunKeeper = NO_KEEPER,
 ) -> Inversion:
     """Turn one photo into a portrait: :func:`invert_photos` of a single :class:`Photo`."""
-    photo = Photo(image, mask, camera)
-    return invert_photos([photo], generator, settings, perceptual=perceptual, seed=seed, on_step=on_step, keep=keep)
+    return invert_photos(
+        [Photo(image, mask, camera)],
+        generator,
+        settings,
+        perceptual=perceptual,
+        discriminator=discriminator,
+        seed=seed,
+        on_step=on_step,
+        keep=keep,
+    )
 
 
 @explain_out_of_memory
@@ -162,6 +172,7 @@ def invert_photos(
     settings: InvertSettings,
     *,
     perceptual: Perceptual | None = None,  # image distance, None = MultiScaleLoss
+    discriminator: Discriminator | None = None,  # reads the first body pose off the photo, None = the generator's guess
     seed: int = 0,
     on_step: OnStep = ignore_step,
     keep: RunKeeper = NO_KEEPER,
@@ -179,7 +190,9 @@ def invert_photos(
     if not photos:
         raise ImageError("There is no photo to invert", expected="at least one")
     with torch.inference_mode(False), torch.enable_grad():
-        keep = keep.about(photos, generator.config, generator, settings, perceptual, seed, generator.w_avg.device.type)
+        keep = keep.about(
+            photos, generator.config, generator, settings, perceptual, discriminator, seed, generator.w_avg.device.type
+        )
         statistics = latent_statistics(generator, settings.w_samples)
         alignments = tuple(_framed(photos, generator, statistics, settings.align))
         views = [
@@ -196,7 +209,7 @@ def invert_photos(
         ]
         log = PhotoLog(STAGE, settings.trials + settings.steps + settings.likeness.steps, settings.preview_every, on_step)
         if settings.optimise_pose and generator.body is not None:
-            views = [replace(view, pose=predict_pose(view, generator)) for view in views]
+            views = [replace(view, pose=predict_pose(view, generator, discriminator)) for view in views]
             statistics = latent_statistics(generator, settings.w_samples, _poses(views).mean(dim=0, keepdim=True))
         start = _start(generator, statistics, views, settings, seed, log)
         portrait, views = search_latent(generator, start, statistics, views, settings, seed, log, keep)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ...cameras.cameras import Cameras, frontal_camera
+from ...generator.discriminator import Discriminator
 from ...generator.generator import Generator
 from ...rendering.rays import camera_rays
 from ...rendering.render import Rendering, RenderSettings, render
@@ -45,18 +46,20 @@ def random_codes(generator: Generator, count: int) -> Tensor:
 
 
 @torch.no_grad()
-def predict_pose(photo: PhotoLoss, generator: Generator) -> Tensor:
-    """[1, 6] body pose in radians of the aligned photo: what the generator's discriminator sees in it.
+def predict_pose(photo: PhotoLoss, generator: Generator, discriminator: Discriminator | None = None) -> Tensor:
+    """[1, 6] body pose in radians of the aligned photo, on its device: what the discriminator, wherever it is, sees in it.
 
     Without a discriminator: what the generator expects on average of pictures from that camera.
     """
-    discriminator, camera = generator.discriminator, photo.camera
+    camera = photo.camera
     if discriminator is None:
         codes = random_codes(generator, _POSE_SAMPLES)
         label = Cameras(camera.cam2world.expand(len(codes), -1, -1), camera.intrinsics.expand(len(codes), -1, -1))
         return generator.pose(codes, label).mean(dim=0, keepdim=True)
     mask = torch.ones_like(photo.target[:, :1]) if photo.mask is None else photo.mask
-    return discriminator.pose(discriminator.photo(photo.target, mask, generator.config.neural_resolution), camera)
+    device = discriminator.resample_filter.device
+    seen = discriminator.photo(photo.target.to(device), mask.to(device), generator.config.neural_resolution)
+    return discriminator.pose(seen, camera.to(device)).to(photo.target.device)
 
 
 @torch.no_grad()

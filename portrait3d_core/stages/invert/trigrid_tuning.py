@@ -26,6 +26,10 @@ from ...runtime.resume import NO_KEEPER, RunKeeper
 from .photo_log import PhotoLog
 from .photo_loss import Look, PhotoLoss, compare, in_chunks, in_pose
 
+KEEP_WEIGHT = 0.02
+"""Of the squared, relative change of the levels and of its unevenness between neighbours."""
+OTHERS_WEIGHT = 8.0
+"""Of the squared change of the other views."""
 _OTHER_YAWS_DEG = (50.0, 90.0, 130.0, 180.0, 230.0, 270.0, 310.0)
 """Views that must stay as they were, except those in the neighbourhood of a photo."""
 _FREE_DEG = 30.0
@@ -38,15 +42,11 @@ class LikenessSettings:
 
     steps: Adam steps; 0 skips this part.
     learning_rate: step size relative to each level's standard deviation; it falls to zero over the steps.
-    keep_weight: weight of the squared, relative change of the levels and of its unevenness between neighbours.
-    others_weight: weight of the squared change of the other views.
-    others_px: their resolution.
+    others_px: resolution of the other views, which must not change.
     """
 
     steps: int = 0
     learning_rate: float = 0.03
-    keep_weight: float = 0.02
-    others_weight: float = 8.0
     others_px: int = 32
 
     def __post_init__(self) -> None:
@@ -56,8 +56,6 @@ class LikenessSettings:
                 f"likeness steps {self.steps}, learning rate {self.learning_rate}, others_px {self.others_px}",
                 expected="steps >= 0, learning_rate > 0, others_px >= 8",
             )
-        if min(self.keep_weight, self.others_weight) < 0:
-            raise SettingsError("The weights of the likeness step must not be negative")
 
 
 def tune_likeness(
@@ -85,8 +83,8 @@ def tune_likeness(
     def look(turn: int, rays: int) -> Look:
         moved = current()
         loss, renderings = compare(moved, in_chunks(photos, rays))
-        loss = loss + settings.keep_weight * sum(_roughness(change) for change in changes.values())
-        return Look.at(loss + settings.others_weight * others.change(moved, turn, rays), renderings, adam)
+        loss = loss + KEEP_WEIGHT * sum(_roughness(change) for change in changes.values())
+        return Look.at(loss + OTHERS_WEIGHT * others.change(moved, turn, rays), renderings, adam)
 
     with keep.run("invert: likeness", settings.steps, {"adam": adam, "log": log}) as run:
         for step in run.steps():

@@ -68,6 +68,8 @@ class MeshSettings:
             raise SettingsError(f"The level is {self.level}", expected="a density above 0, in 1 / m")
         if self.max_faces is not None and self.max_faces < 100:
             raise SettingsError(f"max_faces is {self.max_faces}", expected="at least 100")
+        if self.bottom_m is not None and not -0.5 <= self.bottom_m <= 0.5:
+            raise SettingsError(f"bottom_m is {self.bottom_m}", expected="-0.5 to 0.5 m, or None")
         if self.texture_size is not None and not 64 <= self.texture_size <= 8192:
             raise SettingsError(f"The texture size is {self.texture_size}", expected="64 to 8192")
 
@@ -187,7 +189,11 @@ def _bust_lattice(portrait: Portrait, settings: MeshSettings) -> _Lattice:
     crop = min(portrait.scene.crop, half)
     bottom = frame_bottom_m(portrait.scene) if settings.bottom_m is None else settings.bottom_m
     if not -half <= bottom < 0.9 * half:
-        raise SettingsError(f"bottom_m is {bottom}", expected=f"{-half} to {0.9 * half:.2f}")
+        raise SettingsError(
+            f"The bust is to be cut at a height of {bottom} m",
+            expected=f"{-half:g} to {0.9 * half:.2f} m, which is inside the portrait's box",
+            fix="0 cuts at the neck joint",
+        )
     voxel = portrait.trigrid.box_size / settings.resolution
     wide = max(1, math.floor(2 * crop / (_BLOCK * voxel))) * _BLOCK
     high = max(1, math.floor((half - bottom) / (_BLOCK * voxel))) * _BLOCK

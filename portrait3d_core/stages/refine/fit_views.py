@@ -11,7 +11,8 @@ from torch import Tensor
 from ...cameras.cameras import Cameras
 from ...errors import ImageError
 from ...optimisation.levels import LevelOptimiser, Look
-from ...optimisation.picture_loss import gradient_loss, masked_pixel_loss, view_weights
+from ...optimisation.perceptual import Perceptual
+from ...optimisation.picture_loss import PERCEPTUAL_SCALE, gradient_loss, masked_pixel_loss, view_weights
 from ...portrait.portrait import Portrait
 from ...rendering.chunks import rays_that_fit
 from ...rendering.rays import Patch
@@ -32,6 +33,7 @@ def fit_views(
     settings: RefineSettings,
     *,
     masks: Tensor | None = None,  # [B, H, W] 0..1, how much each pixel counts; None = all
+    perceptual: Perceptual | None = None,  # image distance that is added to the settings' losses
     seed: int = 0,
     on_step: OnStep = ignore_step,
     keep: RunKeeper = NO_KEEPER,
@@ -67,7 +69,7 @@ def fit_views(
     generator = torch.Generator().manual_seed(seed)
     order = torch.cat([torch.randperm(len(images), generator=generator) for _ in range(settings.passes)]).tolist()
     levels = LevelOptimiser(portrait, settings.optimiser, len(order), STAGE_FIT)
-    keep = keep.about(portrait, portrait.device.type, images, cameras, settings, seed, *([] if masks is None else [masks]))
+    keep = keep.about(portrait, portrait.device.type, images, cameras, settings, seed, masks, perceptual)
     attempt = SmallerChunks(rays_that_fit(render_settings, portrait.device))
     with keep.run(STAGE_FIT, len(order), {"levels": levels}, generator) as run:
         for step in run.steps():
@@ -83,7 +85,7 @@ def fit_views(
                 weights[view],
                 noise,
             )
-            look = attempt(partial(find_gradients, levels, window, settings, render_settings))
+            look = attempt(partial(find_gradients, levels, window, settings, render_settings, perceptual))
             with run.update(step):
                 levels.step(step)
             picture = look.picture.cpu() if is_due(settings.preview_every, step) else None
@@ -107,7 +109,12 @@ class Window:
 
 
 def find_gradients(
-    levels: LevelOptimiser, window: Window, settings: RefineSettings, render_settings: RenderSettings, rays: int
+    levels: LevelOptimiser,
+    window: Window,
+    settings: RefineSettings,
+    render_settings: RenderSettings,
+    perceptual: Perceptual | None,
+    rays: int,
 ) -> Look:
     """One look at the portrait, at most so many ``rays`` at once; leaves the gradients, and only them, in ``levels``."""
     levels.forget_gradients()
@@ -117,17 +124,29 @@ def find_gradients(
             portrait, window.camera, replace(render_settings, rays_per_chunk=rays),
             background=settings.background, noise=window.noise, patch=window.patch,
         )  # fmt: skip
-        loss = window.weight * fit_loss(rendering, window.target, settings, window.counts)
+        loss = window.weight * fit_loss(rendering, window.target, settings, window.counts, perceptual)
     loss.backward()
     return Look(float(loss.detach()), rendering.image()[0].detach())
 
 
-def fit_loss(rendering: Rendering, targets: Tensor, settings: RefineSettings, counts: Tensor | None = None) -> Tensor:
-    """Distance of a rendering to ``targets`` [1, 3, crop, crop] in -1..1, inside the rendered head and by ``counts``."""
+def fit_loss(
+    rendering: Rendering,
+    targets: Tensor,
+    settings: RefineSettings,
+    counts: Tensor | None = None,
+    perceptual: Perceptual | None = None,
+) -> Tensor:
+    """Distance of a rendering to ``targets`` [1, 3, crop, crop] in -1..1, inside the rendered head and by ``counts``.
+
+    Differs from the paper, which compares pixels only: a ``perceptual`` distance, if given, is added.
+    """
     mask = rendering.mask.clamp(0, 1) if counts is None else rendering.mask.clamp(0, 1) * counts
     loss = masked_pixel_loss(rendering.rgb, targets, mask, settings.pixel_loss)
     if settings.gradient_weight > 0:
         loss = loss + settings.gradient_weight * gradient_loss(rendering.rgb, targets, mask)
+    if perceptual is not None:
+        head = torch.lerp(targets, rendering.rgb, mask.detach())  # outside it the picture itself: no difference
+        loss = loss + PERCEPTUAL_SCALE * perceptual(head, targets)
     return loss
 
 

@@ -16,6 +16,7 @@ from ...cameras.paths import refinement_views
 from ...diffusion.model import Critic, Prompt, with_hints
 from ...diffusion.sampling import edit_images
 from ...errors import NumericalError
+from ...optimisation.perceptual import Perceptual
 from ...portrait.portrait import Portrait
 from ...rendering.hints import hint_images
 from ...rendering.settings import RenderSettings
@@ -36,24 +37,22 @@ def refine(
     prompt: Prompt,
     settings: RefineSettings,
     *,
+    perceptual: Perceptual | None = None,
     seed: int = 0,
     on_step: OnStep = ignore_step,
     keep: RunKeeper = NO_KEEPER,
 ) -> Portrait:
-    """A sharper portrait: render 21 views, edit them under ``prompt`` and fit, ``rounds`` times.
+    """A sharper portrait: render 21 views, edit them under ``prompt`` and fit.
 
+    perceptual: image distance that the fit adds to the settings' losses.
     Its steps are reported as those of three stages, one after the other. The input is not changed.
     keep: goes on with a run that was stopped; it must know the critic already.
     """
     keep = keep.about(portrait, portrait.device.type, prompt, settings, seed)
-    refined = portrait
-    for round_seed in range(seed, seed + settings.rounds):
-        cameras = refinement_views(torch.Generator().manual_seed(round_seed))
-        views = render_views(refined, settings, cameras, on_step=on_step)
-        images = edit_views(
-            views, critic, prompt, settings, seed=round_seed, on_step=on_step, keep=keep.about(round_seed)
-        )  # fmt: skip
-        refined = fit_views(refined, images, cameras, settings, seed=round_seed, on_step=on_step, keep=keep)
+    cameras = refinement_views(torch.Generator().manual_seed(seed))
+    views = render_views(portrait, settings, cameras, on_step=on_step)
+    images = edit_views(views, critic, prompt, settings, seed=seed, on_step=on_step, keep=keep)
+    refined = fit_views(portrait, images, cameras, settings, perceptual=perceptual, seed=seed, on_step=on_step, keep=keep)
     return portrait.with_levels(refined.trigrid.levels).with_stage("refine", settings, seed=seed, critic=critic.name)
 
 

@@ -19,7 +19,6 @@ class RefineSettings:
     ``resolution``: pixels per side of the rendered views.
     ``view_samples``: coarse and fine samples per ray of the rendered views, each.
     ``strength``: time in 0..1 to which the views are noised.  ``edit_steps``, ``guidance_scale``: of the denoising.
-    ``rounds``: how often render, edit and fit are repeated.
     ``passes``: times the fit visits every view.
     ``crop``: side in pixels of the random window each fitting step looks at.
     ``fit_samples``: coarse and fine samples per ray while fitting, each.  ``march``: see :class:`RenderSettings`.
@@ -36,7 +35,6 @@ class RefineSettings:
     strength: float = 0.2
     edit_steps: int = 10
     guidance_scale: float = 7.5
-    rounds: int = 1
     passes: int = 19
     crop: int = 256
     fit_samples: int = 48
@@ -59,10 +57,10 @@ class RefineSettings:
                 expected="a crop of at least 8 px, no larger than the picture",
                 fix="lower the crop or raise the resolution",
             )
-        if min(self.edit_steps, self.rounds, self.passes) < 1 or self.preview_every < 0:
+        if min(self.edit_steps, self.passes) < 1 or self.preview_every < 0:
             raise SettingsError(
-                f"edit_steps {self.edit_steps}, rounds {self.rounds}, passes {self.passes}",
-                expected="at least 1 of each",
+                f"edit_steps {self.edit_steps}, passes {self.passes}, preview_every {self.preview_every}",
+                expected="at least 1 step and 1 pass, and no negative interval",
             )
         check_choice("pixel_loss", self.pixel_loss, PixelLoss)
         check_choice("hint", self.hint, HintName)

@@ -10,7 +10,7 @@ from builders import SMALL, SMALL_SINGLE, make_read_only, small_generator
 from golden import FULL, needs_full
 from safetensors.torch import load_file
 
-from portrait3d_core.checkpoints.generator_file import load_generator
+from portrait3d_core.checkpoints.generator_file import load_generator, read_generator_file
 from portrait3d_core.checkpoints.published import convert as module
 from portrait3d_core.checkpoints.published.convert import convert, converted
 from portrait3d_core.checkpoints.published.generator_layout import DISCRIMINATOR_PREFIX
@@ -91,6 +91,7 @@ def test_body_arrays_are_kept_only_when_asked_for(snapshot, reads):
     assert not [key for key in load_file(converted(snapshot)) if key.startswith("renderer.")]
     kept, metadata = read_safetensors(converted(snapshot, keep_body=True))
     assert all(torch.equal(kept[key], array) for key, array in BODY.items()) and "SMPL" in metadata["licence"]
+    assert f"{DISCRIMINATOR_PREFIX}out.weight" in kept
     converted(snapshot, keep_body=True), converted(snapshot)  # a file with more than asked for will do
     assert len(reads) == 2 and same_weights(load_generator(snapshot), small_generator())
 
@@ -162,6 +163,9 @@ def test_the_official_format(tmp_path):
     judge = load_file(FULL / "official_small_D_ema.safetensors")
     assert all(torch.equal(found[DISCRIMINATOR_PREFIX + key], judge[key]) for key in judge)
     assert all(torch.equal(found[key], expected[key]) for key in expected)
+    networks = read_generator_file(converted(source, keep_body=True))
+    assert not [key for key in networks.generator.state_dict() if key.startswith(DISCRIMINATOR_PREFIX)]
+    assert all(torch.equal(networks.discriminator.state_dict()[key], tensor) for key, tensor in judge.items())
     settings = json.loads((FULL / "official_small.json").read_text(encoding="utf-8"))["config"]
     config = load_generator(source).config
     assert (config.neural_resolution, config.box_size, config.depth) == (64, settings["box_warp"], settings["triplane_depth"])

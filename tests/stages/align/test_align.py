@@ -180,7 +180,7 @@ def test_no_person_no_alignment(photo):
         align(photo, None, bust(96))
 
 
-@pytest.mark.parametrize("change", [{"method": "magic"}, {"resolution": 8}, {"size": 0.0}, {"min_face": 2.0}])
+@pytest.mark.parametrize("change", [{"method": "magic"}, {"resolution": 8}, {"size": 0.0}])
 def test_settings_are_validated(change):
     with pytest.raises(SettingsError):
         AlignSettings(**change)

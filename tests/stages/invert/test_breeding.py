@@ -38,10 +38,10 @@ def photo(generator):
 
 def test_children_take_every_number_from_a_parent():
     parents = torch.randn(3, 50)
-    children = _children(parents, BreedSettings(1, children=20, fresh=0.0), torch.Generator().manual_seed(0))
+    children = _children(parents, 20, 0.0, torch.Generator().manual_seed(0))
     inherited = (children[:, None] == parents).any(dim=1)
     assert children.shape == (20, 50) and bool(inherited.all())
-    renewed = _children(parents, BreedSettings(1, children=20, fresh=1.0), torch.Generator().manual_seed(0))
+    renewed = _children(parents, 20, 1.0, torch.Generator().manual_seed(0))
     assert not bool((renewed[:, None] == parents).any())
 
 
@@ -72,7 +72,7 @@ def test_a_strong_pull_keeps_the_latent_at_its_start(generator, photo):
     assert (held - start).norm() < 0.5 * (free - start).norm()
 
 
-@pytest.mark.parametrize("wrong", [{"generations": -1}, {"children": 0}, {"parents": 1}, {"fresh": 1.5}])
+@pytest.mark.parametrize("wrong", [{"generations": -1}, {"children": 0}, {"parents": 1}])
 def test_settings_that_cannot_breed_are_refused(wrong):
     with pytest.raises(SettingsError, match="Breeding"):
         BreedSettings(**wrong)

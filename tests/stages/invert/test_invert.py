@@ -1,3 +1,4 @@
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -6,7 +7,10 @@ from builders import SMALL, small_generator
 
 from portrait3d_core.cameras.cameras import frontal_camera, orbit_cameras
 from portrait3d_core.errors import Cancelled, ImageError, NumericalError, SettingsError
+from portrait3d_core.optimisation.perceptual import MultiScaleLoss
 from portrait3d_core.rendering.render import RenderSettings, render
+from portrait3d_core.runtime.resume import RunKeeper
+from portrait3d_core.runtime.run_state import RunStore
 from portrait3d_core.stages.align.align import AlignSettings, frame_face
 from portrait3d_core.stages.invert.invert import InvertSettings, Photo, invert, invert_photos
 from portrait3d_core.stages.invert.latent_search import latent_noise_ramp, learning_rate_ramp, turned
@@ -227,6 +231,27 @@ def test_progress_and_cancelling(generator, photo):
 def test_non_finite_losses_end_in_an_error(generator, photo):
     with pytest.raises(NumericalError, match="in a row"):
         invert(photo, generator, SETTINGS, perceptual=lambda a, b: (a * float("nan")).sum())
+
+
+def test_a_stopped_search_goes_on_only_with_the_same_distance(tmp_path, generator, photo):
+    settings = replace(SETTINGS, steps=4)
+
+    def steps(perceptual, stop_at=None):
+        done = []
+
+        def listen(info):
+            done.append(info.step)
+            if info.step == stop_at:
+                raise Cancelled
+
+        with suppress(Cancelled):
+            keep = RunKeeper(RunStore(tmp_path))
+            invert(photo, generator, settings, perceptual=perceptual, on_step=listen, keep=keep)
+        return done
+
+    assert steps(MultiScaleLoss(levels=2), stop_at=2) == [1, 2]
+    assert steps(None) == [1, 2, 3, 4]
+    assert steps(MultiScaleLoss(levels=2)) == [3, 4]
 
 
 def test_a_photo_without_a_person_is_refused(generator):

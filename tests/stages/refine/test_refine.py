@@ -35,6 +35,19 @@ def test_refine_joins_the_three_steps():
     assert [record.stage for record in result.provenance.history] == ["refine"]
 
 
+def test_refine_hands_its_distance_to_the_fit():
+    asked, critic = [], OracleCritic(torch.zeros(3, 16, 16))
+
+    def distance(images, targets):
+        asked.append(images.shape)
+        return (images - targets).abs().mean()
+
+    settings = replace(QUICK, passes=1)
+    plain, other = (refine(opaque_portrait(), critic, "x", settings, perceptual=given) for given in (None, distance))
+    assert asked == [(1, 3, 12, 12)] * 21
+    assert not all(torch.equal(level, plain.trigrid.levels[size]) for size, level in other.trigrid.levels.items())
+
+
 @pytest.mark.parametrize("stage", ["orbit", "refine: edit views", "refine: fit views"])
 def test_every_step_can_be_cancelled(stage):
     def cancel(info):
