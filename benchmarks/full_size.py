@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from tests.checkpoints.official_pickle import write_official_pickle
 
 from portrait3d_core.cameras.paths import turntable
 from portrait3d_core.checkpoints.generator_file import load_generator
@@ -29,7 +30,6 @@ from portrait3d_core.stages.mesh.mesh_file import save_mesh
 from portrait3d_core.stages.orbit import OrbitSettings, orbit
 from portrait3d_core.stages.pose import PoseSettings, pose_portrait
 from tests.bodies import body_state
-from tests.checkpoints.official_pickle import write_official_pickle
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from portrait3d_core.cameras.paths import turntable
-from portrait3d_core.diffusion.oracle import OracleCritic
+from portrait3d_core.diffusion.oracle import Oracle
 from portrait3d_core.presets import PROFILES
 from portrait3d_core.rendering.settings import RenderSettings
 from portrait3d_core.stages.distill import distill
@@ -92,10 +92,10 @@ def step(subject: Subject, count: int, side: int) -> Callable[[], int]:
     """A step of distillation from so many views at once; returns the bytes of its result."""
     settings = replace(PROFILES["paper"].distill, steps=1, residual_space="image", preview_every=0, ema_every=0)
     settings = replace(settings, views=replace(settings.views, per_step=count, resolution=side, layout="even"))
-    critic = OracleCritic(torch.zeros(3, side, side, device=subject.device))
+    diffusion = Oracle(torch.zeros(3, side, side, device=subject.device))
 
     def work() -> int:
-        levels = distill(subject.portrait, critic, "", settings).trigrid.levels
+        levels = distill(subject.portrait, diffusion, "", settings).trigrid.levels
         return sum(level.nbytes for level in levels.values())
 
     return work

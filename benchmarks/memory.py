@@ -18,7 +18,7 @@ import torch
 from portrait3d_core.bundle.files import generator_path
 from portrait3d_core.cameras.paths import refinement_views
 from portrait3d_core.checkpoints.generator_file import load_generator
-from portrait3d_core.diffusion.oracle import OracleCritic
+from portrait3d_core.diffusion.oracle import Oracle
 from portrait3d_core.generator.config import OFFICIAL_512
 from portrait3d_core.generator.generator import Generator
 from portrait3d_core.portrait.portrait import Portrait
@@ -83,10 +83,10 @@ def small_or_full(full_size: bool) -> Generator:
 
 
 def distilling(portrait: Portrait, generator: Generator, profile: str) -> Case:
-    """Two steps, with the residual between images: the critic itself needs nothing."""
+    """Two steps, with the residual between images: the diffusion model itself needs nothing."""
     settings = replace(PROFILES[profile].distill, steps=2, residual_space="image", preview_every=0, ema_every=1)
-    critic = OracleCritic(torch.zeros(3, SIDE_PX, SIDE_PX))
-    return estimate_distill(portrait, settings, SIDE_PX), lambda: distill(portrait, critic, "", settings)
+    diffusion = Oracle(torch.zeros(3, SIDE_PX, SIDE_PX))
+    return estimate_distill(portrait, settings, SIDE_PX), lambda: distill(portrait, diffusion, "", settings)
 
 
 def fitting(portrait: Portrait, generator: Generator, profile: str) -> Case:
@@ -99,10 +99,10 @@ def fitting(portrait: Portrait, generator: Generator, profile: str) -> Case:
 def inverting(portrait: Portrait, generator: Generator, profile: str) -> Case:
     """One step of the search, one of the likeness."""
     base = PROFILES[profile].invert_photo
-    likeness = replace(base.likeness, steps=min(1, base.likeness.steps))
+    likeness = replace(base.tuning, steps=min(1, base.tuning.steps))
     align = AlignSettings(method="none", resolution=SIDE_PX)
-    breed = replace(base.breed, generations=0)
-    settings = replace(base, steps=1, w_samples=8, starts=0, breed=breed, align=align, likeness=likeness)
+    breed = replace(base.evolution, generations=0)
+    settings = replace(base, steps=1, w_samples=8, starts=0, evolution=breed, align=align, tuning=likeness)
     photo = torch.rand(SIDE_PX, SIDE_PX, 3)
     return estimate_invert(generator, settings), lambda: invert(photo, generator, settings)
 

@@ -11,13 +11,13 @@ import torch
 from portrait3d_core.bundle.files import diffusion_path
 from portrait3d_core.cameras.cameras import frontal_camera
 from portrait3d_core.cameras.paths import refinement_views, turntable
-from portrait3d_core.diffusion.diffusers_model import load_critic
-from portrait3d_core.diffusion.model import Critic
-from portrait3d_core.diffusion.oracle import OracleCritic
+from portrait3d_core.diffusion.diffusers_model import load_diffusion_model
+from portrait3d_core.diffusion.model import DiffusionModel
+from portrait3d_core.diffusion.oracle import Oracle
 from portrait3d_core.generator.layers import Noise
 from portrait3d_core.guidance.residual import Guide, SeenViews, image_gradient
 from portrait3d_core.guidance.views import draw_views
-from portrait3d_core.optimisation.levels import LevelOptimiser
+from portrait3d_core.optimisation.trigrid import LevelOptimiser
 from portrait3d_core.pipeline import text_to_portrait
 from portrait3d_core.portrait.portrait import Portrait
 from portrait3d_core.portrait.superresolution import super_resolve
@@ -165,32 +165,32 @@ def mesh(size: int, name: str, subject: Subject) -> Row:
     return Row(name, partial(extract_mesh, subject.portrait, settings), plain, literal_scale=(size / literal) ** 3)
 
 
-def no_diffusion(subject: Subject) -> Critic:
-    """A critic that costs nothing."""
-    return OracleCritic(torch.zeros(3, 128, 128, device=subject.device))
+def no_diffusion(subject: Subject) -> DiffusionModel:
+    """A diffusion model that costs nothing."""
+    return Oracle(torch.zeros(3, 128, 128, device=subject.device))
 
 
-def toy_diffusion(subject: Subject) -> Critic:
+def toy_diffusion(subject: Subject) -> DiffusionModel:
     """The built-in diffusion model."""
-    return load_critic(diffusion_path(), device=subject.device, dtype=torch.float32)
+    return load_diffusion_model(diffusion_path(), device=subject.device, dtype=torch.float32)
 
 
-def sd15_size(subject: Subject) -> Critic:
+def sd15_size(subject: Subject) -> DiffusionModel:
     """A diffusion model of the usual size."""
-    from .sd15 import sd15_critic
+    from .sd15 import sd15_diffusion
 
-    return sd15_critic(subject.device)
+    return sd15_diffusion(subject.device)
 
 
-def distil_step(make_critic: Callable[[Subject], Critic], name: str, subject: Subject) -> Row:
+def distil_step(make_diffusion: Callable[[Subject], DiffusionModel], name: str, subject: Subject) -> Row:
     """Render, compare, go back, move: one step of the toy's or the paper's distillation; in pixels, except at SD1.5's size."""
-    critic = make_critic(subject)
+    diffusion = make_diffusion(subject)
     settings = PROFILES["paper" if subject.full_size else "built-in"].distill
-    if make_critic is not sd15_size:
+    if make_diffusion is not sd15_size:
         settings = replace(settings, residual_space="image")
     guide = Guide(
-        critic,
-        critic.prompt("a person with short hair", ""),
+        diffusion,
+        diffusion.prompt("a person with short hair", ""),
         None,
         loss=settings.loss,
         space=settings.residual_space,
@@ -210,7 +210,7 @@ def distil_step(make_critic: Callable[[Subject], Critic], name: str, subject: Su
         seen = SeenViews(torch.zeros(count, 3, side, side, device=subject.device), torch.zeros(count))
         image_gradient(guide, seen, distill.draw_moment(settings, 1, generator))
 
-    return Row(name, step, model=model if make_critic is sd15_size else None)
+    return Row(name, step, model=model if make_diffusion is sd15_size else None)
 
 
 def refine_step(name: str, subject: Subject) -> Row:
@@ -237,13 +237,13 @@ def orbit_row(name: str, subject: Subject) -> Row:
     return Row(name, partial(orbit, subject.portrait, turntable(2), settings), scale=ORBIT_FRAMES / 2)
 
 
-def pipeline(make_critic: Callable[[Subject], Critic], profile: str, name: str, subject: Subject) -> Row:
+def pipeline(make_diffusion: Callable[[Subject], DiffusionModel], profile: str, name: str, subject: Subject) -> Row:
     """A sentence to a portrait. What a model with random weights draws has no face to be framed by, so it is taken as it is."""
     settings = PROFILES[profile]
     framed = replace(settings.invert_sample.align, method="none")
     settings = replace(settings, invert_sample=replace(settings.invert_sample, align=framed))
-    critic = make_critic(subject)
-    return Row(name, partial(text_to_portrait, "a person with red hair", subject.generator, critic, settings))
+    diffusion = make_diffusion(subject)
+    return Row(name, partial(text_to_portrait, "a person with red hair", subject.generator, diffusion, settings))
 
 
 def random_places(subject: Subject, settings: RenderSettings, window: tuple[int, int, int] | None = None) -> RayNoise:

@@ -1,4 +1,4 @@
-"""Stable Diffusion 1.5 with random weights: what a critic of that size costs, without anybody's weights."""
+"""Stable Diffusion 1.5 with random weights: what a diffusion model of that size costs, without anybody's weights."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 from portrait3d_core.bundle.files import diffusion_path
 from portrait3d_core.diffusion.diffusers_loading import load_parts
-from portrait3d_core.diffusion.diffusers_model import DiffusersCritic
+from portrait3d_core.diffusion.diffusers_model import DiffusersModel
 
 UNET = {"sample_size": 64, "cross_attention_dim": 768}
 """The rest is what diffusers takes for granted: 320, 640, 1280, 1280 channels and two layers per block."""
@@ -33,7 +33,7 @@ class Tokens:
         return SimpleNamespace(input_ids=[len(text), *[0] * 76])
 
 
-def sd15_critic(device: torch.device) -> DiffusersCritic:
+def sd15_diffusion(device: torch.device) -> DiffusersModel:
     """On a GPU in float16. The noise table is the toy model's."""
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
@@ -47,4 +47,4 @@ def sd15_critic(device: torch.device) -> DiffusersCritic:
     parts = replace(
         toy, name="SD1.5 size", unet=unet, vae=vae, text_encoder=text_encoder, tokenizer=Tokens(), prediction="epsilon"
     )
-    return DiffusersCritic(parts, device=device, dtype=dtype)
+    return DiffusersModel(parts, device=device, dtype=dtype)

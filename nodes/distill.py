@@ -12,7 +12,14 @@ from ..portrait3d_core.portrait.portrait import Portrait
 from ..portrait3d_core.stages.distill import DistillSettings, distill
 from ..portrait3d_core.stages.estimate import estimate_distill
 from .host.control import ViewControl
-from .host.diffusion_model import SOURCE_PROMPT, ComfyCritic, Conditioning, connected, run_with_critic, target_prompt
+from .host.diffusion_model import (
+    SOURCE_PROMPT,
+    ComfyDiffusionModel,
+    Conditioning,
+    connected,
+    run_with_diffusion_model,
+    target_prompt,
+)
 from .host.long_run import long_run, resume_input, session_keeper
 from .host.memory import on_device, to_wire
 from .host.model_checks import native_resolution
@@ -108,15 +115,12 @@ class Portrait3DDistill(io.ComfyNode):
         needed = estimate_distill(portrait, settings, native_resolution(model.model.model_config))
         keep = session_keeper(resume, model, vae, texts, control)
 
-        def stage(critic: ComfyCritic) -> Portrait:
-            with long_run(cls.hidden.unique_id, keep, needed) as run:
-                return distill(
-                    on_device(portrait), critic, prompt, settings,
-                    source_prompt=source_prompt, seed=seed, on_step=run.on_step, keep=run.keep,
-                )  # fmt: skip
+        def stage(diffusion: ComfyDiffusionModel) -> Portrait:
+            with long_run(cls.hidden.unique_id, seed, keep, needed) as job:
+                return distill(on_device(portrait), diffusion, prompt, settings, source_prompt=source_prompt, job=job)
 
         session = {"views": settings.views.per_step, "seed": seed, "control": control, "memory_bytes": needed.memory_bytes}
-        return io.NodeOutput(to_wire(run_with_critic(model, vae, texts, stage, **session)))
+        return io.NodeOutput(to_wire(run_with_diffusion_model(model, vae, texts, stage, **session)))
 
 
 def distill_settings(

@@ -9,6 +9,7 @@ from comfy_api.latest import io
 
 from ..portrait3d_core.errors import SettingsError
 from ..portrait3d_core.portrait.portrait import Portrait
+from ..portrait3d_core.runtime.job import Job
 from ..portrait3d_core.stages.mesh.mesh import extract_mesh, save_mesh
 from ..portrait3d_core.stages.mesh.mesh_file import FORMATS, check_format
 from ..portrait3d_core.stages.mesh.points import POINT_FORMATS, sample_surface, save_points
@@ -103,7 +104,7 @@ class Portrait3DExportMesh(io.ComfyNode):
         base = overridden(profile_named(profile).mesh, resolution=resolution, bottom_m=bottom)
         texels = texture_size if colour == TEXTURE else None
         settings = replace(base, level=level or None, largest_only=largest_only, texture_size=texels)
-        mesh = extract_mesh(on_device(portrait), settings, report_progress())
+        mesh = extract_mesh(on_device(portrait), settings, Job(on_step=report_progress()))
         if format in POINT_FORMATS:
             save_points(sample_surface(mesh, points, torch.Generator().manual_seed(0)), file.path, format)
             size = f"{points:,} points"

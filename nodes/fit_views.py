@@ -74,16 +74,6 @@ class Portrait3DFitViews(io.ComfyNode):
             counts = None if masks is None else masks.clone()
             distance = chosen_perceptual(perceptual)
             needed = estimate_fit(portrait, settings, len(views), perceptual=distance is not None)
-            with long_run(cls.hidden.unique_id, run_keeper(resume), needed) as run:
-                fitted = fit_views(
-                    start,
-                    views,
-                    cameras,
-                    settings,
-                    masks=counts,
-                    perceptual=distance,
-                    seed=seed,
-                    on_step=run.on_step,
-                    keep=run.keep,
-                )
+            with long_run(cls.hidden.unique_id, seed, run_keeper(resume), needed) as job:
+                fitted = fit_views(start, views, cameras, settings, masks=counts, perceptual=distance, job=job)
         return io.NodeOutput(to_wire(fitted))

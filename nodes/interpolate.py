@@ -8,6 +8,7 @@ from comfy_api.latest import io
 from ..portrait3d_core.cameras.cameras import Cameras, frontal_camera
 from ..portrait3d_core.portrait.portrait import Portrait
 from ..portrait3d_core.rendering.render import RenderSettings
+from ..portrait3d_core.runtime.job import Job
 from ..portrait3d_core.stages.latents import interpolate_portraits, walk, walk_weights
 from ..portrait3d_core.stages.orbit import OrbitSettings
 from .host.memory import ManagedGenerator, to_wire
@@ -81,7 +82,7 @@ class Portrait3DInterpolatePortraits(io.ComfyNode):
         settings = OrbitSettings(rays, superresolution, background_named(background))
         weights = walk_weights(2, frames, smooth=smooth, loop=loop)
         cameras = walk_cameras(path, frames, network.config.scene.focal).to(network.w_avg.device)
-        views = list(walk(network, [start, end], weights, cameras, settings, report_progress()))
+        views = list(walk(network, [start, end], weights, cameras, settings, Job(on_step=report_progress())))
         between = interpolate_portraits(network, start, end, amount)
         return io.NodeOutput(to_wire(between), torch.cat([v.rgb for v in views]), torch.cat([v.mask for v in views]))
 

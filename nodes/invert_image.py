@@ -13,7 +13,7 @@ from ..portrait3d_core.errors import ImageError
 from ..portrait3d_core.stages.align.align import AlignMethod
 from ..portrait3d_core.stages.align.landmarks import measure_face, read_landmarks
 from ..portrait3d_core.stages.estimate import estimate_invert
-from ..portrait3d_core.stages.invert.invert import InvertSettings, Photo, invert_photos
+from ..portrait3d_core.stages.invert.invert import InvertSettings, Photo, invert
 from .host.folders import NO_PERCEPTUAL
 from .host.images import images_and_masks
 from .host.long_run import long_run, resume_input, run_keeper
@@ -54,7 +54,7 @@ class Portrait3DInvertImage(io.ComfyNode):
                     ),
                 ),
                 steps_input("steps", "Search for the look-alike"),
-                steps_input("likeness_steps", "Adaptation of the portrait itself, 0 = off"),
+                steps_input("tuning_steps", "Adaptation of the portrait itself, 0 = off"),
                 seed_input(),
                 preview_input(),
                 io.Mask.Input("mask", optional=True, tooltip="White on the person. One per image, of the image's size."),
@@ -102,16 +102,14 @@ class Portrait3DInvertImage(io.ComfyNode):
             shots = photos(image, mask, cameras, landmarks)
             distance = chosen_perceptual(perceptual)
             needed = estimate_invert(generator.network, settings, len(shots), perceptual=distance is not None)
-            with long_run(cls.hidden.unique_id, run_keeper(resume), needed) as run:
-                found = invert_photos(
+            with long_run(cls.hidden.unique_id, seed, run_keeper(resume), needed) as job:
+                found = invert(
                     shots,
                     generator.on_device(needed.memory_bytes),
                     settings,
                     perceptual=distance,
                     discriminator=generator.discriminator,
-                    seed=seed,
-                    on_step=run.on_step,
-                    keep=run.keep,
+                    job=job,
                 )
         return io.NodeOutput(to_wire(found.portrait), found.aligned.cpu(), found.camera)
 
@@ -139,7 +137,7 @@ def invert_settings(
     base: InvertSettings,
     alignment: str,
     steps: int,
-    likeness_steps: int,
+    tuning_steps: int,
     preview_every: int,
     centre_x: float = 0.5,
     centre_y: float = 0.5,
@@ -148,5 +146,5 @@ def invert_settings(
 ) -> InvertSettings:
     """The profile's settings with the node's widgets applied."""
     align = replace(base.align, method=alignment, centre=(centre_x, centre_y), size=size, zoom=zoom)
-    likeness = overridden(base.likeness, steps=likeness_steps)
-    return replace(overridden(base, steps=steps), align=align, likeness=likeness, preview_every=preview_every)
+    likeness = overridden(base.tuning, steps=tuning_steps)
+    return replace(overridden(base, steps=steps), align=align, tuning=likeness, preview_every=preview_every)

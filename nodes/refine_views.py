@@ -10,7 +10,7 @@ from comfy_api.latest import io
 from ..portrait3d_core.portrait.portrait import Portrait
 from ..portrait3d_core.stages.estimate import estimate_refine
 from ..portrait3d_core.stages.refine.refine import refine
-from .host.diffusion_model import ComfyCritic, Conditioning, connected, run_with_critic, target_prompt
+from .host.diffusion_model import ComfyDiffusionModel, Conditioning, connected, run_with_diffusion_model, target_prompt
 from .host.folders import NO_PERCEPTUAL
 from .host.long_run import long_run, resume_input, session_keeper
 from .host.memory import on_device, to_wire
@@ -97,10 +97,9 @@ class Portrait3DRefineViews(io.ComfyNode):
         needed = estimate_refine(portrait, settings, perceptual=distance is not None)
         keep = session_keeper(resume, model, vae, texts, control)
 
-        def stage(critic: ComfyCritic) -> Portrait:
-            with long_run(cls.hidden.unique_id, keep, needed) as run:
-                start, told = on_device(portrait), {"seed": seed, "on_step": run.on_step, "keep": run.keep}
-                return refine(start, critic, prompt, settings, perceptual=distance, **told)
+        def stage(diffusion: ComfyDiffusionModel) -> Portrait:
+            with long_run(cls.hidden.unique_id, seed, keep, needed) as job:
+                return refine(on_device(portrait), diffusion, prompt, settings, perceptual=distance, job=job)
 
         session = {"views": 1, "seed": seed, "control": control, "memory_bytes": needed.memory_bytes}
-        return io.NodeOutput(to_wire(run_with_critic(model, vae, texts, stage, **session)))
+        return io.NodeOutput(to_wire(run_with_diffusion_model(model, vae, texts, stage, **session)))

@@ -12,6 +12,7 @@ from ..portrait3d_core.cameras.paths import refinement_views, sway, turntable
 from ..portrait3d_core.portrait.portrait import Portrait
 from ..portrait3d_core.rendering.render import RenderSettings
 from ..portrait3d_core.runtime.checks import check_choice, check_finite
+from ..portrait3d_core.runtime.job import Job
 from ..portrait3d_core.stages.orbit import OrbitSettings, orbit
 from ..portrait3d_core.stages.pose import pose_portrait
 from .host.images import depth_pictures, normal_pictures
@@ -125,7 +126,7 @@ class Portrait3DRenderOrbit(io.ComfyNode):
         posed = portrait if pose.still else pose_portrait(portrait, pose)
         head = on_device(posed)
         cameras = begun_at(camera_path(path, frames, pitch, portrait.scene.focal), head, camera, camera_space)
-        views = orbit(head, cameras, orbit_settings(**rendering), report_progress(pictures=False))
+        views = orbit(head, cameras, orbit_settings(**rendering), Job(on_step=report_progress(pictures=False)))
         video = Types.VideoComponents(images=views.rgb, frame_rate=Fraction(fps), audio=None)
         return io.NodeOutput(
             views.rgb,

@@ -9,6 +9,7 @@ from comfy_api.latest import io
 from ..portrait3d_core.cameras.cameras import focal_of
 from ..portrait3d_core.cameras.paths import rows_of_views
 from ..portrait3d_core.portrait.portrait import Portrait
+from ..portrait3d_core.runtime.job import Job
 from ..portrait3d_core.stages.orbit import orbit, view_hints
 from .host.memory import on_device
 from .host.progress import report_progress
@@ -107,7 +108,7 @@ class Portrait3DRenderViews(io.ComfyNode):
         head = on_device(portrait)
         layout = rows_of_views(count, pitch, rows, first_yaw_deg=first_yaw, focal=focal_of(field_of_view))
         cameras = begun_at(layout, head, camera, camera_space)
-        views = orbit(head, cameras, orbit_settings(**rendering), report_progress())
+        views = orbit(head, cameras, orbit_settings(**rendering), Job(on_step=report_progress()))
         depth, normals, edges = view_hints(views, "depth", "normal", "edges")
         start = camera_info(head, cameras)
         return io.NodeOutput(views.rgb, views.mask, depth, normals, views.cameras, edges, start)

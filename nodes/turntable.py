@@ -11,6 +11,7 @@ from ..portrait3d_core.errors import OutputError
 from ..portrait3d_core.portrait.portrait import Portrait
 from ..portrait3d_core.runtime.files import atomic_write
 from ..portrait3d_core.runtime.fingerprint import fingerprint
+from ..portrait3d_core.runtime.job import Job
 from ..portrait3d_core.stages.turntable import TurntableSettings, turntable_sheet
 from .host.images import to_pil
 from .host.memory import on_device
@@ -33,7 +34,7 @@ def turntable_ui(portrait: Portrait) -> dict[str, list[dict]]:
     path = Path(folder_paths.get_temp_directory()) / SUBFOLDER / name
     try:
         if not path.is_file():
-            sheet = turntable_sheet(on_device(portrait), SETTINGS, report_progress())
+            sheet = turntable_sheet(on_device(portrait), SETTINGS, Job(on_step=report_progress()))
             with atomic_write(path) as temporary:
                 to_pil(sheet).save(temporary, format="WEBP", quality=QUALITY)
     except OutputError as error:

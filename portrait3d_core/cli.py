@@ -18,15 +18,13 @@ import torch
 
 from . import __version__
 from .errors import OutputError, Portrait3DError, SettingsError
-from .generator.discriminator import Discriminator
 from .optimisation.perceptual import VggLoss
 from .presets import PROFILES, Profile
+from .runtime.job import Job
 from .runtime.progress import StepInfo
 
 if TYPE_CHECKING:
-    from .diffusion.model import Critic
-    from .generator.generator import Generator
-    from .pipeline import Outcome
+    from .pipeline import Networks, Outcome
     from .runtime.resume import RunKeeper
 
 
@@ -84,8 +82,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_common(command: argparse.ArgumentParser) -> None:
     command.add_argument("--output", type=Path, required=True, help="folder for the results; created if missing")
-    command.add_argument("--generator", type=Path, help="weights (.safetensors or .pkl); default: the built-in toy heads")
-    command.add_argument("--diffusion", type=Path, help="diffusers folder or single-file checkpoint; default: the built-in toy")
+    command.add_argument("--generator", type=Path, help="weights (.safetensors or .pkl); default: the built-in heads")
+    command.add_argument(
+        "--diffusion", type=Path, help="diffusers folder or single-file checkpoint; default: the built-in model"
+    )
     command.add_argument("--diffusion-config", type=Path, help="folder with configs and tokenizer of a single-file checkpoint")
     command.add_argument("--preset", choices=sorted(PROFILES), help="default: built-in with the built-in weights, else default")
     command.add_argument("--negative", help="what to avoid; default: the preset's")
@@ -119,23 +119,12 @@ def _generate(args: argparse.Namespace) -> None:
 
     profile, device = _profile(args), _device(args.device)
     _prepare_output(args.output)
-    perceptual = _load_perceptual(args, device)
-    (generator, discriminator), critic = _load_generator(args, device), _load_critic(args, device)
-    prompt = args.prompt if args.diffusion else _toy_prompt(args.prompt)
+    networks = _load_networks(args, device)
+    prompt = args.prompt if args.diffusion else _built_in_prompt(args.prompt)
     keep = _keeper(args)
     with ProgressBars() as bars:
-        outcome = text_to_portrait(
-            prompt,
-            generator,
-            critic,
-            profile,
-            negative=args.negative,
-            perceptual=perceptual,
-            discriminator=discriminator,
-            seed=args.seed,
-            on_step=bars.update,
-            keep=keep,
-        )
+        job = Job(args.seed, bars.update, keep)
+        outcome = text_to_portrait(prompt, networks, profile, negative=args.negative, job=job)
         _write_results(outcome, profile, args, bars)
     keep.finish()
 
@@ -143,31 +132,18 @@ def _generate(args: argparse.Namespace) -> None:
 def _from_photo(args: argparse.Namespace) -> None:
     from .pipeline import photo_to_portrait
     from .runtime.images import read_image
+    from .stages.invert.invert import Photo
 
     profile, device = _profile(args), _device(args.device)
     _prepare_output(args.output)
-    photo = read_image(args.image)
     mask = None if args.mask is None else read_image(args.mask)[..., :3].mean(-1)
-    perceptual = _load_perceptual(args, device)
-    generator, discriminator = _load_generator(args, device)
-    critic = _load_critic(args, device) if args.prompt else None
-    prompt = args.prompt if args.diffusion else _toy_prompt(args.prompt)
+    photo = Photo(read_image(args.image), mask)
+    networks = _load_networks(args, device)
+    prompt = args.prompt if args.diffusion else _built_in_prompt(args.prompt)
     keep = _keeper(args)
     with ProgressBars() as bars:
-        outcome = photo_to_portrait(
-            photo,
-            generator,
-            profile,
-            mask=mask,
-            critic=critic,
-            prompt=prompt,
-            negative=args.negative,
-            perceptual=perceptual,
-            discriminator=discriminator,
-            seed=args.seed,
-            on_step=bars.update,
-            keep=keep,
-        )
+        job = Job(args.seed, bars.update, keep)
+        outcome = photo_to_portrait(photo, networks, profile, prompt=prompt, negative=args.negative, job=job)
         _write_results(outcome, profile, args, bars)
     keep.finish()
 
@@ -248,30 +224,23 @@ def _prepare_output(folder: Path) -> None:
         raise OutputError(f"Cannot remove a file in {folder} ({cause})", fix="choose another folder") from cause
 
 
-def _load_generator(args: argparse.Namespace, device: torch.device) -> tuple[Generator, Discriminator | None]:
-    """The generator, and the discriminator that its file has beside it."""
-    from .bundle.files import generator_path
+def _load_networks(args: argparse.Namespace, device: torch.device) -> Networks:
+    """The networks that the arguments name, or the built-in ones; no diffusion model where there is no prompt."""
+    from .bundle.files import diffusion_path, generator_path
     from .checkpoints.generator_file import read_generator_file
-
-    generator, discriminator = read_generator_file(generator_path() if args.generator is None else args.generator)
-    return generator.to(device), None if discriminator is None else discriminator.to(device)
-
-
-def _load_perceptual(args: argparse.Namespace, device: torch.device) -> VggLoss | None:
-    """The distance with the weights of ``--perceptual``; None leaves the choice to the stages."""
     from .checkpoints.vgg_file import read_vgg16
-    from .optimisation.perceptual import VggLoss
+    from .diffusion.diffusers_model import load_diffusion_model
+    from .pipeline import Networks
 
-    return None if args.perceptual is None else VggLoss(*read_vgg16(args.perceptual)).to(device)
-
-
-def _load_critic(args: argparse.Namespace, device: torch.device) -> Critic:
-    from .bundle.files import diffusion_path
-    from .diffusion.diffusers_model import load_critic
-
-    path = diffusion_path() if args.diffusion is None else args.diffusion
-    half = args.half and device.type != "cpu"
-    return load_critic(path, device=device, dtype=torch.float16 if half else torch.float32, config=args.diffusion_config)
+    perceptual = None if args.perceptual is None else VggLoss(*read_vgg16(args.perceptual)).to(device)
+    generator, discriminator = read_generator_file(generator_path() if args.generator is None else args.generator)
+    diffusion = None
+    if args.prompt:
+        path = diffusion_path() if args.diffusion is None else args.diffusion
+        dtype = torch.float16 if args.half and device.type != "cpu" else torch.float32
+        diffusion = load_diffusion_model(path, device=device, dtype=dtype, config=args.diffusion_config)
+    discriminator = None if discriminator is None else discriminator.to(device)
+    return Networks(generator.to(device), diffusion, perceptual, discriminator)
 
 
 def _keeper(args: argparse.Namespace) -> RunKeeper:
@@ -286,14 +255,14 @@ def _keeper(args: argparse.Namespace) -> RunKeeper:
     return RunKeeper(RunStore(args.output / "runs")).about(args.half, [file_stamps(path) for path in files])
 
 
-def _toy_prompt(prompt: str) -> str:
-    """A free sentence in the few words the toy model was taught; says what it understood."""
+def _built_in_prompt(prompt: str) -> str:
+    """A free sentence in the few words the built-in model was taught; says what it understood."""
     from .data.figurines.captions import in_toy_words
 
     if not prompt:
         return prompt
     worded = in_toy_words(prompt)
-    print(f'The toy model reads this as: "{worded}"')
+    print(f'The built-in model reads this as: "{worded}"')
     return worded
 
 
@@ -305,12 +274,12 @@ def _write_results(outcome: Outcome, profile: Profile, args: argparse.Namespace,
     from .stages.mesh.mesh import extract_mesh, save_mesh
     from .stages.orbit import orbit
 
-    folder: Path = args.output
+    folder, job = args.output, Job(on_step=bars.update)
     save_portrait(outcome.portrait, folder / "portrait.safetensors", half=args.half)
     write_png(outcome.front, folder / "front.png")
-    views = orbit(outcome.portrait, turntable(profile.frames), profile.orbit, bars.update)
+    views = orbit(outcome.portrait, turntable(profile.frames), profile.orbit, job)
     video = write_video(views.rgb, folder / "orbit.mp4", fps=profile.fps)
-    save_mesh(extract_mesh(outcome.portrait, profile.mesh, bars.update), folder / "portrait.glb")
+    save_mesh(extract_mesh(outcome.portrait, profile.mesh, job), folder / "portrait.glb")
     picked = torch.linspace(0, len(views), min(8, len(views)) + 1)[:-1].long()
     write_png(contact_sheet(views.rgb[picked], columns=4), folder / "contact_sheet.png")
     bars.close()

@@ -10,21 +10,36 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
-from .cameras.cameras import Cameras
-from .diffusion.model import Critic
+from .diffusion.model import DiffusionModel
 from .diffusion.sampling import text_to_image
+from .errors import GuidanceError
 from .generator.discriminator import Discriminator
 from .generator.generator import Generator
 from .optimisation.perceptual import Perceptual
 from .portrait.portrait import Portrait
 from .presets.profile import Profile
-from .runtime.progress import OnStep, ignore_step
-from .runtime.resume import NO_KEEPER, RunKeeper
+from .runtime.job import QUIET, Job
 from .stages.distill import distill
-from .stages.invert.invert import Inversion, invert
+from .stages.invert.invert import Inversion, Photo, invert
 from .stages.refine.refine import refine
+
+
+@dataclass(frozen=True)
+class Networks:
+    """What a portrait is made with.
+
+    diffusion: draws, distils and refines; a photo alone needs none.
+    perceptual: image distance of inversion and refinement, None = the one that needs no weights.
+    discriminator: the generator's; reads body poses off photos. None = the generator's own guess.
+    """
+
+    generator: Generator
+    diffusion: DiffusionModel | None = None
+    perceptual: Perceptual | None = None
+    discriminator: Discriminator | None = None
 
 
 @dataclass(frozen=True)
@@ -37,103 +52,69 @@ class Outcome:
 
 
 def text_to_portrait(
-    prompt: str,
-    generator: Generator,
-    critic: Critic,
-    profile: Profile,
-    *,
-    negative: str | None = None,
-    perceptual: Perceptual | None = None,
-    discriminator: Discriminator | None = None,
-    seed: int = 0,
-    on_step: OnStep = ignore_step,
-    keep: RunKeeper = NO_KEEPER,
+    prompt: str, networks: Networks, profile: Profile, *, negative: str | None = None, job: Job = QUIET
 ) -> Outcome:
-    """A sentence to a portrait: draw its front view, invert that into the generator, then let the critic finish it.
+    """A sentence to a portrait: draw its front view, invert that into the generator, then let the diffusion model finish it.
 
-    ``negative`` None takes the profile's negative prompt.  ``perceptual`` is the image distance of inversion and refinement,
-    ``discriminator`` the generator's; see :func:`~.stages.invert.invert_photos` for None.  ``keep`` goes on with a run that
-    was stopped; it must know the critic already, and whoever made it calls ``finish`` when the outcome is safe.
-    Raises GuidanceError for prompts the critic cannot read, and whatever ``on_step`` raises.
+    ``negative`` None takes the profile's negative prompt.  What is kept of the job must know the networks already; whoever
+    made its keeper calls ``finish`` when the outcome is safe.
+    Raises GuidanceError without a diffusion model and for prompts that it cannot read, and whatever ``job.on_step`` raises.
     """
-    words = profile.negative_prompt if negative is None else negative
-    wanted = critic.prompt(prompt, words, view_words=profile.view_words)
-    random = torch.Generator().manual_seed(seed)
-    front_view = torch.zeros(1)
+    diffusion = networks.diffusion
+    if diffusion is None:
+        raise GuidanceError("There is no diffusion model to draw the prompt", expected="one that understands the text")
+    wanted = diffusion.prompt(prompt, negative_of(profile, negative), view_words=profile.view_words)
     image = text_to_image(
-        critic, wanted, front_view, steps=profile.sample_steps, guidance_scale=profile.sample_guidance, generator=random
+        diffusion,
+        wanted,
+        yaw_deg=torch.zeros(1),  # the front view
+        steps=profile.sample_steps,
+        guidance_scale=profile.sample_guidance,
+        generator=job.random(),
     )
-    front = ((image[0].float().cpu() + 1) / 2).clamp(0, 1).movedim(0, -1)
+    front = rearrange((image.float().cpu() + 1) / 2, "1 c h w -> h w c").clamp(0, 1)
     inversion = invert(
-        front,
-        generator,
+        [Photo(front)],
+        networks.generator,
         profile.invert_sample,
-        perceptual=perceptual,
-        discriminator=discriminator,
-        seed=seed,
-        on_step=on_step,
-        keep=keep,
+        perceptual=networks.perceptual,
+        discriminator=networks.discriminator,
+        job=job,
     )
-    return _finish(inversion, critic, prompt, words, profile, perceptual, seed, on_step, keep)
+    return finish(inversion, prompt, networks, profile, negative, job)
 
 
 def photo_to_portrait(
-    photo: Tensor,
-    generator: Generator,
-    profile: Profile,
-    *,
-    mask: Tensor | None = None,
-    camera: Cameras | None = None,
-    critic: Critic | None = None,
-    prompt: str = "",
-    negative: str | None = None,
-    perceptual: Perceptual | None = None,
-    discriminator: Discriminator | None = None,
-    seed: int = 0,
-    on_step: OnStep = ignore_step,
-    keep: RunKeeper = NO_KEEPER,
+    photo: Photo, networks: Networks, profile: Profile, *, prompt: str = "", negative: str | None = None, job: Job = QUIET
 ) -> Outcome:
-    """A photo to a portrait: align it, invert it; with a critic and a prompt also distil and refine.
+    """A photo to a portrait: align it, invert it; with a diffusion model and a prompt also distil and refine.
 
-    photo: [H, W, 3 or 4] in 0..1.  mask: [H, W] in 0..1, 1 on the person.  camera: of an already aligned photo.
-    perceptual, discriminator: as in :func:`text_to_portrait`.
-    Raises ImageError when the photo cannot be aligned, and whatever ``on_step`` raises.
+    Raises ImageError when the photo cannot be aligned, and whatever ``job.on_step`` raises.
     """
     inversion = invert(
-        photo,
-        generator,
+        [photo],
+        networks.generator,
         profile.invert_photo,
-        mask=mask,
-        camera=camera,
-        perceptual=perceptual,
-        discriminator=discriminator,
-        seed=seed,
-        on_step=on_step,
-        keep=keep,
+        perceptual=networks.perceptual,
+        discriminator=networks.discriminator,
+        job=job,
     )
-    if critic is None or not prompt:
-        return Outcome(inversion.aligned[0], inversion.portrait, inversion.portrait)
-    words = profile.negative_prompt if negative is None else negative
-    return _finish(inversion, critic, prompt, words, profile, perceptual, seed, on_step, keep)
+    return finish(inversion, prompt, networks, profile, negative, job)
 
 
-def _finish(
-    inversion: Inversion,
-    critic: Critic,
-    prompt: str,
-    negative: str,
-    profile: Profile,
-    perceptual: Perceptual | None,
-    seed: int,
-    on_step: OnStep,
-    keep: RunKeeper,
-) -> Outcome:
-    """Distil, then refine, the inverted portrait."""
-    wanted = critic.prompt(prompt, negative, view_words=profile.view_words)
-    portrait = distill(inversion.portrait, critic, wanted, profile.distill, seed=seed, on_step=on_step, keep=keep)
-    if profile.refine is not None:
-        portrait = refine(
-            portrait, critic, wanted, profile.refine, perceptual=perceptual, seed=seed, on_step=on_step, keep=keep
-        )
-    noted = portrait.with_stage("prompt", {}, prompt=prompt, negative=negative, critic=critic.name, seed=seed)
-    return Outcome(inversion.aligned[0], inversion.portrait, noted)
+def finish(inversion: Inversion, prompt: str, networks: Networks, profile: Profile, negative: str | None, job: Job) -> Outcome:
+    """Distil, then refine, the inverted portrait, where there are a prompt and a diffusion model."""
+    diffusion, portrait = networks.diffusion, inversion.portrait
+    if diffusion is not None and prompt:
+        avoided = negative_of(profile, negative)
+        wanted = diffusion.prompt(prompt, avoided, view_words=profile.view_words)
+        portrait = distill(portrait, diffusion, wanted, profile.distill, job=job)
+        if profile.refine is not None:
+            portrait = refine(portrait, diffusion, wanted, profile.refine, perceptual=networks.perceptual, job=job)
+        portrait = portrait.with_stage("prompt", {}, prompt=prompt, negative=avoided, diffusion=diffusion.name, seed=job.seed)
+    return Outcome(inversion.aligned[0], inversion.portrait, portrait)
+
+
+def negative_of(profile: Profile, negative: str | None) -> str:
+    """The user's negative prompt, or the profile's."""
+    return profile.negative_prompt if negative is None else negative

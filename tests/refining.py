@@ -6,7 +6,7 @@ import torch
 from builders import small_portrait
 
 from portrait3d_core.cameras.cameras import orbit_cameras
-from portrait3d_core.optimisation.levels import OptimiserSettings
+from portrait3d_core.optimisation.trigrid import OptimiserSettings
 from portrait3d_core.stages.refine.settings import RefineSettings
 
 QUICK = RefineSettings(

@@ -13,8 +13,8 @@ from portrait3d_core.bundle.files import diffusion_path
 from portrait3d_core.cameras.cameras import frontal_camera, orbit_cameras
 from portrait3d_core.cameras.paths import refinement_views
 from portrait3d_core.diffusion.diffusers_loading import load_parts
-from portrait3d_core.diffusion.diffusers_model import DiffusersCritic
-from portrait3d_core.diffusion.oracle import OracleCritic
+from portrait3d_core.diffusion.diffusers_model import DiffusersModel
+from portrait3d_core.diffusion.oracle import Oracle
 from portrait3d_core.pipeline import text_to_portrait
 from portrait3d_core.portrait.interpolation import (
     gather_cells,
@@ -88,8 +88,8 @@ def distilled(profile):
     def run(portrait):
         settings = replace(PROFILES[profile].distill, steps=2, residual_space="image", preview_every=1, ema_every=1)
         settings = replace(settings, views=replace(settings.views, resolution=12, coarse_samples=8, fine_samples=6))
-        critic = OracleCritic(torch.zeros(3, 12, 12, device=portrait.device))
-        return list(distill(portrait, critic, "", settings).trigrid.levels.values())
+        diffusion = Oracle(torch.zeros(3, 12, 12, device=portrait.device))
+        return list(distill(portrait, diffusion, "", settings).trigrid.levels.values())
 
     return run
 
@@ -108,8 +108,8 @@ def inverted(generator):
         steps=1,
         w_samples=8,
         starts=2,
-        breed=replace(settings.breed, generations=1, children=2, parents=2),
-        likeness=replace(settings.likeness, steps=1),
+        evolution=replace(settings.evolution, generations=1, children=2, parents=2),
+        tuning=replace(settings.tuning, steps=1),
     )
     return list(invert(picture(32), generator, settings).portrait.trigrid.levels.values())
 
@@ -156,13 +156,13 @@ def test_a_sentence_becomes_a_portrait_there():
     profile = replace(
         profile,
         sample_steps=1,
-        invert_sample=replace(search, likeness=replace(search.likeness, steps=1)),
+        invert_sample=replace(search, tuning=replace(search.tuning, steps=1)),
         distill=replace(profile.distill, steps=1, views=replace(profile.distill.views, resolution=16)),
         refine=None,  # slow with the processor's half precision
     )
     with pretend_device() as device:
-        critic = DiffusersCritic(parts, device=device, dtype=torch.float16)
-        outcome = text_to_portrait("red hair", small_generator().to(device), critic, profile, negative="")
+        diffusion = DiffusersModel(parts, device=device, dtype=torch.float16)
+        outcome = text_to_portrait("red hair", small_generator().to(device), diffusion, profile, negative="")
         assert outcome.portrait.device == device
         levels = [level.cpu() for level in outcome.portrait.trigrid.levels.values()]
     assert all(bool(level.isfinite().all()) for level in levels)

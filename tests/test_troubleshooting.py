@@ -20,7 +20,7 @@ from portrait3d_core.checkpoints.latent_file import load_latent, save_latent
 from portrait3d_core.checkpoints.portrait_file import METADATA_KEY, load_portrait, save_portrait
 from portrait3d_core.checkpoints.published.torch_files import read_pickle_file
 from portrait3d_core.diffusion.diffusers_loading import load_parts
-from portrait3d_core.optimisation.levels import DivergedError
+from portrait3d_core.optimisation.trigrid import DivergedError
 from portrait3d_core.rendering.settings import RenderSettings
 from portrait3d_core.runtime.checks import check_choice
 from portrait3d_core.runtime.files import write_safetensors

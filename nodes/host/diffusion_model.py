@@ -1,8 +1,8 @@
-"""Any ComfyUI diffusion model as the core's critic, with LoRA, ControlNet and model patches as KSampler applies them.
+"""Any ComfyUI MODEL as a diffusion model of the core, with LoRA, ControlNet and model patches as KSampler applies them.
 
 ComfyUI prepares a model (loading, hooks, conditioning) only inside ``CFGGuider.sample``. So a whole stage runs in
-there: :func:`run_with_critic` starts a guider whose sampler, instead of sampling, calls the stage with a critic bound
-to the prepared model.
+there: :func:`run_with_diffusion_model` starts a guider whose sampler, instead of sampling, calls the stage with a
+:class:`ComfyDiffusionModel` bound to the prepared model.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ EXTRA_MODELS_KEY = "portrait3d"
 
 @dataclass(frozen=True)
 class ConditioningPrompt:
-    """The critic's prompt: names of the session's conditionings to use.
+    """The diffusion model's prompt: names of the session's conditionings to use.
 
     ``side`` and ``back`` serve the views from there; None means the same as the side before (front, side, back).
     ``hints``: what the session's ControlNet is shown, [B, 3, H, W] in 0..1 for the B views of a prediction, or None.
@@ -86,8 +86,8 @@ class PromptGuider(CFGGuider):
         )
 
 
-class ComfyCritic:
-    """The :class:`~portrait3d_core.diffusion.model.Critic` of one running session."""
+class ComfyDiffusionModel:
+    """The :class:`~portrait3d_core.diffusion.model.DiffusionModel` of one running session."""
 
     def __init__(
         self, guider: PromptGuider, vae: Any, sampler_args: Mapping[str, Any], control: ViewControl | None = None
@@ -113,7 +113,7 @@ class ComfyCritic:
     def prompt(self, text: str, negative: str = "", *, view_words: ViewWords | None = DEFAULT_VIEW_WORDS) -> ConditioningPrompt:
         """Not available: in ComfyUI the user's own nodes encode texts, and a session names their results."""
         raise GuidanceError(
-            "The ComfyUI critic cannot encode text", fix="connect conditioning, for example from 'CLIP Text Encode'"
+            "The ComfyUI diffusion model cannot encode text", fix="connect conditioning, for example from 'CLIP Text Encode'"
         )
 
     def with_hints(self, prompt: ConditioningPrompt, hints: Tensor) -> ConditioningPrompt:
@@ -169,7 +169,7 @@ class ComfyCritic:
 
     @property
     def _options(self) -> dict[str, Any]:
-        """The run's options with this critic looking on. Not kept: a critic that refers to itself outlives the run."""
+        """The run's options with this object looking on. Not kept: an object that refers to itself outlives the run."""
         hooks = [self._observe, *self._model_options.get("sampler_post_cfg_function", [])]
         return {**self._model_options, "sampler_post_cfg_function": hooks, "disable_cfg1_optimization": True}
 
@@ -191,7 +191,7 @@ class ComfyCritic:
 class StageSampler(Sampler, Generic[Result]):
     """Runs a stage where ComfyUI would run a sampling loop."""
 
-    def __init__(self, stage: Callable[[ComfyCritic], Result], vae: Any, control: ViewControl | None) -> None:
+    def __init__(self, stage: Callable[[ComfyDiffusionModel], Result], vae: Any, control: ViewControl | None) -> None:
         self._stage, self._vae, self._control = stage, vae, control
         self.result: Result
 
@@ -200,22 +200,22 @@ class StageSampler(Sampler, Generic[Result]):
     ) -> Tensor:
         """ComfyUI's entry point. The returned latents mean nothing; the result is in :attr:`result`."""
         with autograd():
-            self.result = self._stage(ComfyCritic(model_wrap, self._vae, extra_args, self._control))
+            self.result = self._stage(ComfyDiffusionModel(model_wrap, self._vae, extra_args, self._control))
         return torch.zeros_like(noise)
 
 
-def run_with_critic(
+def run_with_diffusion_model(
     model: ModelPatcher,
     vae: Any,
     conditionings: Mapping[str, Conditioning],
-    stage: Callable[[ComfyCritic], Result],
+    stage: Callable[[ComfyDiffusionModel], Result],
     *,
     views: int,
     seed: int,
     control: ViewControl | None = None,
     memory_bytes: int = 0,
 ) -> Result:
-    """Call ``stage`` with a critic made of ComfyUI's MODEL and VAE, with autograd on; return what it returns.
+    """Call ``stage`` with a diffusion model made of ComfyUI's MODEL and VAE, with autograd on; return what it returns.
 
     conditionings: by the names that :class:`ConditioningPrompt` refers to; "positive" and "negative" must be there.
     views: images per prediction, for ComfyUI's estimate of the memory to keep free.

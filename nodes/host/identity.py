@@ -23,7 +23,7 @@ RUNNING = ("uuid", "model_conds")
 
 
 def session_identity(model: Any, vae: Any, conditionings: Mapping[str, list], control: Any) -> tuple:
-    """Values with a fingerprint that together determine what a critic answers.
+    """Values with a fingerprint that together determine what a diffusion model answers.
 
     model, vae: ComfyUI's MODEL and VAE.  conditionings: CONDITIONING values by name.  control: a ViewControl or None.
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from comfy_api.latest import io
 
 from ...portrait3d_core.runtime.fingerprint import Unidentifiable
+from ...portrait3d_core.runtime.job import Job
 from ...portrait3d_core.runtime.resume import NO_KEEPER, RunKeeper
 from ...portrait3d_core.runtime.run_state import RunStore
 from ...portrait3d_core.stages.estimate import Estimate
 from .folders import user_folder
 from .identity import session_identity
 from .memory import free_bytes
-from .progress import NodeProgress, report_progress
+from .progress import report_progress
 
 RUNS_SUBFOLDER = "runs"
 
@@ -53,24 +53,16 @@ def session_keeper(resume: bool, model: Any, vae: Any, texts: Mapping[str, list]
         return NO_KEEPER
 
 
-@dataclass(frozen=True)
-class LongRun:
-    """What a stage is given: whom to tell of its steps, and who keeps its state."""
-
-    on_step: NodeProgress
-    keep: RunKeeper
-
-
 @contextmanager
-def long_run(node_id: str, keep: RunKeeper, estimate: Estimate) -> Iterator[LongRun]:
-    """Tell what will be needed; when stopped, how to go on; when done, forget the state."""
+def long_run(node_id: str, seed: int, keep: RunKeeper, estimate: Estimate) -> Iterator[Job]:
+    """The job of a stage: tells what will be needed; when stopped, how to go on; when done, forgets the state."""
     show = report_progress(node_id)
     warning = estimate.warning(free_bytes())
     if warning is not None:
         logging.warning("ComfyUI-Portrait3D: %s", warning)
     show.say(warning or f"needs {estimate}")
     try:
-        yield LongRun(show, keep)
+        yield Job(seed, show, keep)
     except BaseException:
         if show.last is not None:
             again = "; run again to continue" if keep.store is not None else ""

@@ -1,4 +1,4 @@
-"""What a ComfyUI MODEL and VAE must be to serve as a critic."""
+"""What a ComfyUI MODEL and VAE must be to serve as a diffusion model."""
 
 from __future__ import annotations
 

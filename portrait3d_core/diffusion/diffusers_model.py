@@ -1,4 +1,4 @@
-"""A critic made from a Stable Diffusion model on disk (see :mod:`.critic` for the contract)."""
+"""A diffusion model made from a Stable Diffusion model on disk (see :mod:`.model` for the contract)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class EmbeddedPrompt:
         return torch.einsum("bs,sld->bld", weights, self.sides)
 
 
-class DiffusersCritic:
+class DiffusersModel:
     """Deterministic on the CPU: no dropout, no sampling; all noise comes from the caller.
 
     Everything that differs between models (latent channels and scale, noise table, prediction type, resolution)
@@ -115,16 +115,16 @@ class DiffusersCritic:
         return self.parts.text_encoder(torch.tensor([tokens], device=self.device)).last_hidden_state
 
 
-def load_critic(
+def load_diffusion_model(
     path: str | Path,
     *,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     config: str | Path | None = None,
-) -> DiffusersCritic:
-    """A critic from a diffusers folder or a .safetensors checkpoint.
+) -> DiffusersModel:
+    """A diffusion model from a diffusers folder or a .safetensors checkpoint.
 
     Raises GuidanceError (missing or damaged files, parts that do not fit, inpainting or SDXL models) and
     MissingDependencyError (diffusers or transformers not installed).
     """
-    return DiffusersCritic(load_parts(path, config), device=device, dtype=dtype)
+    return DiffusersModel(load_parts(path, config), device=device, dtype=dtype)

@@ -1,6 +1,6 @@
 """The contract between a diffusion model and the stages that learn from it.
 
-A critic looks at noised latents and says what it believes the clean ones are. Everything downstream
+A diffusion model looks at noised latents and says what it believes the clean ones are. Everything downstream
 (:mod:`.losses`, :mod:`.sampling`) works from these x0-predictions, so epsilon-, v- and flow-predicting models serve
 alike.
 
@@ -8,7 +8,7 @@ Convention:
     Time ``t`` is in (0, 1]: 0 is clean, 1 is pure noise. A model with a table of N training steps maps t to entry
     ``round(t * N)``; a flow model uses t itself.
     Latents are in the scale the diffusion model was trained at (the VAE's scaling and shift already applied).
-    ``noisy = alpha * latents + sigma * noise`` with ``(alpha, sigma) = critic.signal_noise(t)``.
+    ``noisy = alpha * latents + sigma * noise`` with ``(alpha, sigma) = diffusion.signal_noise(t)``.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from ..errors import GuidanceError
 from .view_prompts import DEFAULT_VIEW_WORDS, ViewWords
 
 Prompt = Any
-"""Made by :meth:`Critic.prompt`; only the critic that made it looks inside."""
+"""Made by :meth:`DiffusionModel.prompt`; only the diffusion model that made it looks inside."""
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a critic believes the clean latents are. Each: [B, C, h, w] float32, no graph.
+    """What a diffusion model believes the clean latents are. Each: [B, C, h, w] float32, no graph.
 
     ``guided`` is the classifier-free-guidance combination that the model itself would sample with.
     """
@@ -38,7 +38,7 @@ class Prediction:
     guided: Tensor
 
 
-class Critic(Protocol):
+class DiffusionModel(Protocol):
     """A text-conditioned diffusion model with its image encoder and decoder."""
 
     @property
@@ -78,26 +78,28 @@ class Critic(Protocol):
 
 
 @runtime_checkable
-class HintedCritic(Critic, Protocol):
-    """A critic that can also be shown the shape which its answers shall have (a ControlNet)."""
+class HintedDiffusionModel(DiffusionModel, Protocol):
+    """A diffusion model that can also be shown the shape which its answers shall have (a ControlNet)."""
 
     def with_hints(self, prompt: Prompt, hints: Tensor) -> Prompt:
         """``prompt`` for these very views: hints [B, 3, H, W] in 0..1 (:mod:`.hints`), one for each view of a prediction."""
         ...
 
 
-def with_hints(critic: Critic, prompt: Prompt, hints: Tensor | None) -> Prompt:
+def with_hints(diffusion: DiffusionModel, prompt: Prompt, hints: Tensor | None) -> Prompt:
     """``prompt`` together with hints [B, 3, H, W]; unchanged when they are None.
 
-    Raises GuidanceError when there are hints but the critic takes none.
+    Raises GuidanceError when there are hints but the diffusion model takes none.
     """
     if hints is None:
         return prompt
-    if not isinstance(critic, HintedCritic):
+    if not isinstance(diffusion, HintedDiffusionModel):
         raise GuidanceError(
-            f"The model {critic.name} cannot be shown hints", expected="a critic with a ControlNet", fix="set the hint to none"
+            f"The model {diffusion.name} cannot be shown hints",
+            expected="a diffusion model with a ControlNet",
+            fix="set the hint to none",
         )
-    return critic.with_hints(prompt, hints)
+    return diffusion.with_hints(prompt, hints)
 
 
 def combine_guidance(conditional: Tensor, unconditional: Tensor, guidance_scale: float) -> Prediction:

@@ -1,4 +1,4 @@
-"""A critic that knows the answer: the upper bound of what any critic could teach, and the stand-in for tests.
+"""A diffusion model that knows the answer: the upper bound of what any diffusion model could teach, and the stand-in for tests.
 
 Whatever noise it is shown, it predicts the one picture it was given. Distilling with it measures the renderer,
 cameras and optimiser alone, without a diffusion model's errors.
@@ -17,7 +17,7 @@ from .noise_schedule import flow_signal_noise, vp_signal_noise
 from .view_prompts import DEFAULT_VIEW_WORDS, ViewWords
 
 
-class OracleCritic:
+class Oracle:
     """Always predicts ``picture`` under the prompt and a mid-grey image without it.
 
     picture: [3, S, S] in -1..1. Latents are the image itself, 2x2 pixels folded into 12 channels (lossless).

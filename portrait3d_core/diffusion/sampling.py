@@ -1,4 +1,4 @@
-"""Deterministic DDIM sampling over the critic contract: text to image, and image to image (SDEdit)."""
+"""Deterministic DDIM sampling over the diffusion model contract: text to image, and image to image (SDEdit)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..errors import SettingsError
 from ..runtime.resize import resize_images
-from .model import Critic, Prediction, Prompt
+from .model import DiffusionModel, Prediction, Prompt
 from .noise_schedule import noise_from_x0
 
 Predict = Callable[[Tensor, float], Prediction]
@@ -18,10 +18,10 @@ SignalNoise = Callable[[float], tuple[float, float]]
 """t -> (alpha, sigma)."""
 
 
-def predict_under(critic: Critic, prompt: Prompt, yaw_deg: Tensor, guidance_scale: float) -> Predict:
-    """The critic with everything but latents and time chosen; yaw_deg: [B]."""
-    yaw_deg = yaw_deg.to(critic.device)
-    return lambda noisy, t: critic.predict(noisy, t, prompt, yaw_deg, guidance_scale)
+def predict_under(diffusion: DiffusionModel, prompt: Prompt, yaw_deg: Tensor, guidance_scale: float) -> Predict:
+    """The diffusion model with everything but latents and time chosen; yaw_deg: [B]."""
+    yaw_deg = yaw_deg.to(diffusion.device)
+    return lambda noisy, t: diffusion.predict(noisy, t, prompt, yaw_deg, guidance_scale)
 
 
 def ddim(predict: Predict, signal_noise: SignalNoise, noisy: Tensor, t_start: float, steps: int) -> Tensor:
@@ -42,7 +42,7 @@ def ddim(predict: Predict, signal_noise: SignalNoise, noisy: Tensor, t_start: fl
 
 @torch.no_grad()
 def text_to_image(
-    critic: Critic,
+    diffusion: DiffusionModel,
     prompt: Prompt,
     yaw_deg: Tensor,  # [B]
     *,
@@ -50,18 +50,18 @@ def text_to_image(
     guidance_scale: float = 7.5,
     generator: torch.Generator,
 ) -> Tensor:
-    """B images [B, 3, R, R] in -1..1 at the critic's native resolution, one for each view direction."""
-    side = critic.native_resolution
-    latent_shape = critic.encode(torch.zeros(1, 3, side, side, device=critic.device)).shape[1:]
-    noise = torch.randn(len(yaw_deg), *latent_shape, generator=generator).to(critic.device)
-    predict = predict_under(critic, prompt, yaw_deg, guidance_scale)
-    latents = ddim(predict, critic.signal_noise, noise, 1.0, steps)
-    return critic.decode(latents).clamp(-1, 1)
+    """B images [B, 3, R, R] in -1..1 at the diffusion model's native resolution, one for each view direction."""
+    side = diffusion.native_resolution
+    latent_shape = diffusion.encode(torch.zeros(1, 3, side, side, device=diffusion.device)).shape[1:]
+    noise = torch.randn(len(yaw_deg), *latent_shape, generator=generator).to(diffusion.device)
+    predict = predict_under(diffusion, prompt, yaw_deg, guidance_scale)
+    latents = ddim(predict, diffusion.signal_noise, noise, 1.0, steps)
+    return diffusion.decode(latents).clamp(-1, 1)
 
 
 @torch.no_grad()
 def edit_images(
-    critic: Critic,
+    diffusion: DiffusionModel,
     prompt: Prompt,
     images: Tensor,  # [B, 3, H, W], -1..1
     yaw_deg: Tensor,  # [B]
@@ -73,14 +73,14 @@ def edit_images(
 ) -> Tensor:
     """SDEdit: noise the images to time ``strength`` and denoise them under the prompt. Returns [B, 3, H, W] in -1..1.
 
-    Images are resized to the critic's native resolution and back.
+    Images are resized to the diffusion model's native resolution and back.
 
     Differs from the paper: it noises to t = 0.200 but starts denoising at t = 0.181; here both are ``strength``,
     so the model is told the noise level that is really there.
     """
-    latents = critic.encode(resize_images(images.to(critic.device), critic.native_resolution))
-    alpha, sigma = critic.signal_noise(strength)
+    latents = diffusion.encode(resize_images(images.to(diffusion.device), diffusion.native_resolution))
+    alpha, sigma = diffusion.signal_noise(strength)
     noise = torch.randn(latents.shape, generator=generator).to(latents)
-    predict = predict_under(critic, prompt, yaw_deg, guidance_scale)
-    edited = ddim(predict, critic.signal_noise, alpha * latents + sigma * noise, strength, steps)
-    return resize_images(critic.decode(edited), images.shape[-1]).clamp(-1, 1).to(images)
+    predict = predict_under(diffusion, prompt, yaw_deg, guidance_scale)
+    edited = ddim(predict, diffusion.signal_noise, alpha * latents + sigma * noise, strength, steps)
+    return resize_images(diffusion.decode(edited), images.shape[-1]).clamp(-1, 1).to(images)

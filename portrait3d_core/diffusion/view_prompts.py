@@ -1,4 +1,4 @@
-"""Words that tell the critic from which side it sees the head (paper: view-dependent prompts)."""
+"""Words that tell the diffusion model from which side it sees the head (paper: view-dependent prompts)."""
 
 from __future__ import annotations
 

@@ -27,11 +27,12 @@ from ..data.figurines.heads import (
     split_of,
     trace,
 )
-from ..diffusion.model import Critic
+from ..diffusion.model import DiffusionModel
 from ..diffusion.view_prompts import BUILT_IN_VIEW_WORDS
 from ..generator.generator import Generator
 from ..portrait.portrait import Portrait
 from ..rendering.render import RenderSettings, render
+from ..runtime.job import Job
 from ..stages.distill import DistillSettings, distill
 from ..stages.mesh.mesh import MeshSettings, extract_mesh
 from .metrics import eye_white_pixels, is_watertight, nearest_colour, oversaturated_share, region_change, silhouette_iou
@@ -132,14 +133,16 @@ def colour_views() -> Cameras:
     return orbit_cameras(VIEW_YAWS_DEG)
 
 
-def run_case(case: Case, generator: Generator, critic: Critic, settings: DistillSettings) -> tuple[Scores, Pictures, Pictures]:
+def run_case(
+    case: Case, generator: Generator, diffusion: DiffusionModel, settings: DistillSettings
+) -> tuple[Scores, Pictures, Pictures]:
     """Distil one edit and measure it: (scores, pictures of the start, pictures of the result)."""
     random = torch.Generator().manual_seed(case.number)
     code = encode_attributes(case.start, random, generator.config.z_dim)
     with torch.no_grad():
         start = generator.synthesise(generator.mapping(code[None]))
-    prompt, source = (critic.prompt(caption(head), view_words=BUILT_IN_VIEW_WORDS) for head in (case.target, case.start))
-    result = distill(start, critic, prompt, settings, source_prompt=source, seed=case.number)
+    prompt, source = (diffusion.prompt(caption(head), view_words=BUILT_IN_VIEW_WORDS) for head in (case.target, case.start))
+    result = distill(start, diffusion, prompt, settings, source_prompt=source, job=Job(case.number))
     before, after = picture(start), picture(result)
     watertight = is_watertight(extract_mesh(result, MeshSettings(resolution=MESH_RESOLUTION)).faces)
     return measure(case, before, after, watertight), before, after

@@ -94,11 +94,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _evaluate(case: Case, bundle: Path, strips: Path | None) -> Scores:
     """Run one case in this process."""
     from ..checkpoints.generator_file import load_generator
-    from ..diffusion.diffusers_model import load_critic
+    from ..diffusion.diffusers_model import load_diffusion_model
     from ..presets.built_in import EDIT
 
-    generator, critic = load_generator(generator_path(bundle)), load_critic(diffusion_path(bundle))
-    scores, before, after = run_case(case, generator, critic, EDIT)
+    generator, diffusion = load_generator(generator_path(bundle)), load_diffusion_model(diffusion_path(bundle))
+    scores, before, after = run_case(case, generator, diffusion, EDIT)
     if strips is not None:
         _write_strip(strips / f"{case.number:03d}_{case.kind}.png", before, after)
     return scores

@@ -1,1 +1,1 @@
-"""Critics, distillation losses, schedules and prompts."""
+"""Diffusion models, distillation losses, schedules and prompts."""

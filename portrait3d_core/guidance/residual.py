@@ -16,7 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..diffusion.model import Critic, Prompt, with_hints
+from ..diffusion.model import DiffusionModel, Prompt, with_hints
 from ..diffusion.sampling import predict_under
 from ..runtime.memory import SavedElsewhere
 from ..runtime.resize import resize_images
@@ -27,14 +27,14 @@ ResidualSpace = Literal["latent", "image"]
 
 @dataclass(frozen=True)
 class Guide:
-    """A critic that has been told what to look for.
+    """A diffusion model that has been told what to look for.
 
     ``source_prompt`` describes the start portrait, for the form "reference_delta"; None if no one knows.
     ``chroma_weight``: how much more hue counts than brightness in image space, see :func:`colour_loss`.
     ``saved``: where the encoder's activations are kept for its gradient; in main memory once the device's has run out.
     """
 
-    critic: Critic
+    diffusion: DiffusionModel
     prompt: Prompt
     source_prompt: Prompt | None = None
     loss: LossName = "sds"
@@ -55,10 +55,10 @@ class Moment:
 
 @dataclass(frozen=True)
 class SeenViews:
-    """What the critic looks at. images: [B, 3, r, r] about -1..1.  yaw_deg: [B].
+    """What the diffusion model looks at. images: [B, 3, r, r] about -1..1.  yaw_deg: [B].
 
     ``start``: the start portrait's renders from the same cameras [B, 3, r, r]; only "reference_delta" needs them.
-    ``hints``: pictures of the shape that the critic shall keep to [B, 3, r, r] in 0..1, see :mod:`.hints`.
+    ``hints``: pictures of the shape that the diffusion model shall keep to [B, 3, r, r] in 0..1, see :mod:`.hints`.
     """
 
     images: Tensor
@@ -78,25 +78,25 @@ class ImageGradient:
 def image_gradient(guide: Guide, views: SeenViews, moment: Moment) -> ImageGradient:
     """Gradient on the images of ``loss = 0.5 sum((z - target)^2) / B`` (paper), in image space with x in place of z.
 
-    Computes on the critic's device; the gradient comes back to the device of ``views``.
+    Computes on the diffusion model's device; the gradient comes back to the device of ``views``.
 
     Differs from the paper: images are not clamped to -1..1 before encoding, so that over-range colours can come
     back, and the encoder's mean is used instead of a sample of its posterior.
     """
-    guide, critic = _hinted(guide, views.hints), guide.critic
-    start = None if views.start is None else _as_seen(critic, views.start.detach())
-    start_latents = None if start is None else critic.encode(start).detach()
+    guide, diffusion = _hinted(guide, views.hints), guide.diffusion
+    start = None if views.start is None else _as_seen(diffusion, views.start.detach())
+    start_latents = None if start is None else diffusion.encode(start).detach()
     with torch.enable_grad():
         leaf = views.images.detach().requires_grad_()
-        images = _as_seen(critic, leaf)
+        images = _as_seen(diffusion, leaf)
         with torch.set_grad_enabled(guide.space == "latent"):
-            latents = guide.saved(partial(critic.encode, images))
+            latents = guide.saved(partial(diffusion.encode, images))
         target = _target_latents(guide, latents.detach(), start_latents, views.yaw_deg, moment)
         if guide.space == "latent":
             residual = latents - target
             loss = 0.5 * residual.square().sum()
         else:
-            residual = images - _target_images(critic, target, start, start_latents)
+            residual = images - _target_images(diffusion, target, start, start_latents)
             loss = colour_loss(residual, guide.chroma_weight)
         (gradient,) = torch.autograd.grad(loss / len(images), leaf)
     return ImageGradient(gradient, 0.5 * float(residual.detach().square().mean()))
@@ -114,42 +114,42 @@ def colour_loss(residual: Tensor, chroma_weight: float) -> Tensor:
 
 def _hinted(guide: Guide, hints: Tensor | None) -> Guide:
     """The guide with all its prompts told the shape of the views."""
-    prompt = with_hints(guide.critic, guide.prompt, hints)
+    prompt = with_hints(guide.diffusion, guide.prompt, hints)
     described = guide.source_prompt is not None
     return replace(
-        guide, prompt=prompt, source_prompt=with_hints(guide.critic, guide.source_prompt, hints) if described else None
+        guide, prompt=prompt, source_prompt=with_hints(guide.diffusion, guide.source_prompt, hints) if described else None
     )
 
 
-def _as_seen(critic: Critic, images: Tensor) -> Tensor:
-    """Images on the critic's device at its native resolution, differentiable."""
-    return resize_images(images.to(critic.device), critic.native_resolution)
+def _as_seen(diffusion: DiffusionModel, images: Tensor) -> Tensor:
+    """Images on the diffusion model's device at its native resolution, differentiable."""
+    return resize_images(images.to(diffusion.device), diffusion.native_resolution)
 
 
 @torch.no_grad()
 def _target_latents(guide: Guide, latents: Tensor, start_latents: Tensor | None, yaw_deg: Tensor, moment: Moment) -> Tensor:
     """Where the loss form wants the latents [B, C, h, w] to go, with the residual's weight applied."""
-    critic, scale = guide.critic, moment.guidance_scale
+    diffusion, scale = guide.diffusion, moment.guidance_scale
     reference = None
     if guide.loss == "reference_delta" and start_latents is not None:
         described = guide.source_prompt is not None
         source = guide.source_prompt if described else guide.prompt
-        reference = Reference(start_latents, predict_under(critic, source, yaw_deg, scale), described)
+        reference = Reference(start_latents, predict_under(diffusion, source, yaw_deg, scale), described)
     noise = torch.randn(latents.shape, generator=moment.generator).to(latents)
-    predict = predict_under(critic, guide.prompt, yaw_deg, scale)
-    evidence = Evidence(latents, noise, moment.t, scale, critic.signal_noise, predict, reference)
+    predict = predict_under(diffusion, guide.prompt, yaw_deg, scale)
+    evidence = Evidence(latents, noise, moment.t, scale, diffusion.signal_noise, predict, reference)
     target = LOSS_FORMS[guide.loss](evidence)
-    return latents + residual_weight(guide.weight, *critic.signal_noise(moment.t)) * (target - latents)
+    return latents + residual_weight(guide.weight, *diffusion.signal_noise(moment.t)) * (target - latents)
 
 
 @torch.no_grad()
-def _target_images(critic: Critic, target: Tensor, start: Tensor | None, start_latents: Tensor | None) -> Tensor:
+def _target_images(diffusion: DiffusionModel, target: Tensor, start: Tensor | None, start_latents: Tensor | None) -> Tensor:
     """The decoded target [B, 3, H, W] in -1..1.
 
     With a start render, the error that encoding and decoding make on it is taken out, so that an unchanged portrait
     is its own target to the last pixel.
     """
-    images = critic.decode(target)
+    images = diffusion.decode(target)
     if start is not None and start_latents is not None:
-        images = images + (start - critic.decode(start_latents))
+        images = images + (start - diffusion.decode(start_latents))
     return images.clamp(-1, 1)

@@ -1,4 +1,4 @@
-"""Score-distillation loss forms: what the critic would rather have seen, as a target to move towards.
+"""Score-distillation loss forms: what the diffusion model would rather have seen, as a target to move towards.
 
 Every form is a function ``form(evidence) -> target`` where the target has the shape of ``evidence.latents`` and
 ``latents - target`` is the residual in x0 space. Two settings are common to all forms and live outside of them:
@@ -35,8 +35,8 @@ MULTI_STEP_COUNT = 4
 class Reference:
     """The start portrait under the same cameras: where the source prompt already agrees, nothing should move.
 
-    latents: [B, C, h, w] of the start renders.  predict: the critic under the source prompt.
-    described: False when there is no source prompt; then the critic's unconditional belief is compared with.
+    latents: [B, C, h, w] of the start renders.  predict: the diffusion model under the source prompt.
+    described: False when there is no source prompt; then the diffusion model's unconditional belief is compared with.
     """
 
     latents: Tensor
@@ -56,7 +56,7 @@ class Evidence:
     guidance_scale: float
     signal_noise: SignalNoise
     predict: Predict
-    """The critic under the target prompt."""
+    """The diffusion model under the target prompt."""
     reference: Reference | None = None
 
     def noised(self, latents: Tensor) -> Tensor:
@@ -65,7 +65,7 @@ class Evidence:
         return alpha * latents + sigma * self.noise
 
     def prediction(self) -> Prediction:
-        """The critic's one-step view of the current renders."""
+        """The diffusion model's one-step view of the current renders."""
         return self.predict(self.noised(self.latents), self.t)
 
 
@@ -84,7 +84,7 @@ def csd(evidence: Evidence) -> Tensor:
 def nfsd(evidence: Evidence) -> Tensor:
     """Noise-free score distillation (arXiv:2310.17590): the prompt's difference plus, at small t, the pull to realism.
 
-    Differs from the paper of this form: the critic answers for two prompts, so the negative prompt also serves
+    Differs from the paper of this form: the diffusion model answers for two prompts, so the negative prompt also serves
     as the empty one; above t = 0.2 the realism term is then zero and the form equals :func:`csd`.
     """
     if evidence.t >= NOISE_FREE_LIMIT:
@@ -96,7 +96,7 @@ def nfsd(evidence: Evidence) -> Tensor:
 
 
 def reference_delta(evidence: Evidence) -> Tensor:
-    """Guided prediction plus the critic's own error on the start render under the source prompt.
+    """Guided prediction plus the diffusion model's own error on the start render under the source prompt.
 
     Where both prompts agree the target is the start itself: identity, pose and unmentioned parts stay. Without a source
     prompt the target is the start plus what the prompt adds, s (c - u), which fades as the render comes to show it.

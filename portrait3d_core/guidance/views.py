@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -12,46 +12,31 @@ from ..cameras.cameras import FOCAL_DISTILL, Cameras, orbit_cameras
 from ..errors import SettingsError
 from ..portrait.portrait import Portrait, Scene
 from ..rendering.render import RayNoise, Rendering, RenderSettings, render
-from ..runtime.checks import check_choice, check_finite_fields
+from ..runtime.settings import Settings, setting
 
 Layout = Literal["even", "uniform"]
 Background = Literal["portrait", "none", "random"]
 
 
 @dataclass(frozen=True)
-class ViewSettings:
-    """Which cameras a step draws and how it renders them. Defaults are the paper's.
+class ViewSettings(Settings):
+    """Which cameras a step draws and how it renders them. Defaults are the paper's."""
 
-    ``per_step``: views in one step.
-    ``layout``: "even" spreads the yaws around the head with one random turn, "uniform" draws each (paper).
-    ``pitch_range_deg``: pitch is uniform between these (paper: polar angle 60..105 degrees).
-    ``focal``: normalised focal length of the cameras (paper: 0.39 % wider than the photos).
-    ``resolution``: pixels per side of a render; resized to the critic's native resolution afterwards.
-    ``coarse_samples``, ``fine_samples``, ``march``: see :class:`RenderSettings`.
-    ``background``: "portrait" its own, "none" an empty one (paper), "random" a new plain colour at every step.
-    """
-
-    per_step: int = 1
-    layout: Layout = "uniform"
-    pitch_range_deg: tuple[float, float] = (-15.0, 30.0)
-    focal: float = FOCAL_DISTILL
-    resolution: int = 128
-    coarse_samples: int = 48
-    fine_samples: int = 48
-    march: Literal["paper", "fine"] = "paper"
-    background: Background = "none"
+    per_step: int = setting(1, "views in one step", least=1, most=64)
+    layout: Layout = setting("uniform", "'even' spreads the yaws around the head, 'uniform' draws each")
+    pitch_range_deg: tuple[float, float] = setting((-15.0, 30.0), "pitch is uniform between these", least=-89, most=89)
+    focal: float = setting(FOCAL_DISTILL, "normalised focal length of the cameras", above=0)
+    resolution: int = setting(128, "pixels per side of a render, resized for the diffusion model", least=8, most=4096)
+    coarse_samples: int = setting(48, "samples per ray of the first pass, see RenderSettings", least=4, most=1024)
+    fine_samples: int = setting(48, "samples per ray of the second pass", least=2, most=1024)
+    march: Literal["paper", "fine"] = setting("paper", "how rays are marched")
+    background: Background = setting("none", "'portrait' its own, 'none' empty, 'random' a new plain colour at every step")
 
     def __post_init__(self) -> None:
-        check_finite_fields(self)
-        if self.per_step < 1 or self.resolution < 8:
-            raise SettingsError(
-                f"{self.per_step} views per step at {self.resolution} px", expected="at least 1 view of at least 8 px"
-            )
+        super().__post_init__()
         low, high = self.pitch_range_deg
-        if not -89 <= low <= high <= 89:
-            raise SettingsError(f"The pitch range is {low} to {high} degrees", expected="low <= high, within -89..89")
-        check_choice("layout", self.layout, Layout)
-        check_choice("background", self.background, Background)
+        if low > high:
+            raise SettingsError(f"The pitch range is {low} to {high} degrees", expected="low <= high")
 
     @property
     def rendering(self) -> RenderSettings:
@@ -72,6 +57,10 @@ class ViewDraw:
     background: bool | Tensor
     noise: RayNoise
     settings: RenderSettings
+
+    def at_most(self, rays: int) -> ViewDraw:
+        """The same draw, rendered from at most so many rays at once."""
+        return replace(self, settings=replace(self.settings, rays_per_chunk=rays))
 
     def render(self, portrait: Portrait, *, normals: bool = False) -> Rendering:
         """The views of ``portrait``: rgb [B, 3, r, r]; differentiable where gradients are enabled."""

@@ -6,12 +6,11 @@ from dataclasses import replace
 
 from ..diffusion.view_prompts import BUILT_IN_VIEW_WORDS
 from ..guidance.views import ViewSettings
-from ..optimisation.levels import OptimiserSettings
+from ..optimisation.trigrid import OptimiserSettings
 from ..rendering.render import RenderSettings
 from ..stages.align.align import AlignSettings
 from ..stages.distill import DistillSettings
-from ..stages.invert.breeding import BreedSettings
-from ..stages.invert.invert import InvertSettings
+from ..stages.invert.settings import EvolutionSettings, InvertSettings
 from ..stages.mesh.mesh import MeshSettings
 from ..stages.orbit import OrbitSettings
 from .default import REFINE as DEFAULT_REFINE
@@ -23,7 +22,7 @@ INVERT = InvertSettings(
     latent_noise=0.0,
     w_samples=128,
     starts=96,
-    breed=BreedSettings(generations=4),
+    evolution=EvolutionSettings(generations=4),
     pull=0.3,
     align=AlignSettings(resolution=128),
     render=RenderSettings(resolution=64, coarse_samples=24, fine_samples=16, march="fine"),

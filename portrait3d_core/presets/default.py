@@ -6,18 +6,18 @@ from dataclasses import replace
 
 from ..diffusion.view_prompts import DEFAULT_VIEW_WORDS
 from ..guidance.views import ViewSettings
-from ..optimisation.levels import OptimiserSettings
+from ..optimisation.trigrid import OptimiserSettings
 from ..rendering.render import RenderSettings
-from ..stages.invert.invert import InvertSettings
-from ..stages.invert.trigrid_tuning import LikenessSettings
+from ..stages.invert.settings import InvertSettings, TuningSettings
 from ..stages.mesh.mesh import MeshSettings
 from ..stages.orbit import OrbitSettings
+from ..stages.refine.settings import RefineSettings
 from .paper import PAPER
 from .profile import Profile
 
 QUALITY_NEGATIVE = "worst quality, low quality, jpeg artifacts, blurry"
 """The paper's negative prompt of the view refinement."""
-INVERT = InvertSettings(starts=32, likeness=LikenessSettings(steps=60))
+INVERT = InvertSettings(starts=32, tuning=TuningSettings(steps=60))
 """Half the paper's cost and without downloads."""
 DISTILL = replace(
     PAPER.distill,
@@ -29,7 +29,7 @@ DISTILL = replace(
 )
 """Noise-free distillation at ordinary guidance and annealed time: less saturation. Expects a real negative prompt."""
 REFINE = replace(
-    PAPER.refine,
+    RefineSettings(),
     march="fine",
     pixel_loss="l1",
     gradient_weight=0.5,

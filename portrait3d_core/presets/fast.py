@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..optimisation.levels import PAPER_ADAN
+from ..optimisation.trigrid import PAPER_ADAN
 from ..rendering.render import RenderSettings
-from ..stages.invert.trigrid_tuning import LikenessSettings
+from ..stages.invert.settings import TuningSettings
 from ..stages.mesh.mesh import MeshSettings
 from ..stages.orbit import OrbitSettings
 from . import default
 
-INVERT = replace(default.INVERT, steps=100, learning_rate=0.02, starts=16, likeness=LikenessSettings(steps=20))
+INVERT = replace(default.INVERT, steps=100, learning_rate=0.02, starts=16, tuning=TuningSettings(steps=20))
 """A third of the default's steps."""
 DISTILL = replace(
     default.DISTILL,

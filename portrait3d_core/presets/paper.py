@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..diffusion.view_prompts import PAPER_VIEW_WORDS
 from ..rendering.render import RenderSettings
 from ..stages.distill import DistillSettings
-from ..stages.invert.invert import InvertSettings
+from ..stages.invert.settings import InvertSettings
 from ..stages.mesh.mesh import MeshSettings
 from ..stages.orbit import OrbitSettings
 from ..stages.refine.settings import RefineSettings

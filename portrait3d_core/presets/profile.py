@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from ..diffusion.view_prompts import ViewWords
 from ..stages.distill import DistillSettings
-from ..stages.invert.invert import InvertSettings
+from ..stages.invert.settings import InvertSettings
 from ..stages.mesh.mesh import MeshSettings
 from ..stages.orbit import OrbitSettings
 from ..stages.refine.settings import RefineSettings

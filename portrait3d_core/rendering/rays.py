@@ -1,4 +1,4 @@
-"""Rays through pixel centres, how far off they begin, and where they cross the part of space that is not cropped away.
+"""Rays through pixel centres, where they start, and where they cross the part of space that is not cropped away.
 
 Pixels are row-major; the centre of pixel (row, column) of an n-pixel image is ((column + 0.5) / n, (row + 0.5) / n)
 in normalised image coordinates. Source: docs/method.md, section "Rays".

@@ -83,7 +83,7 @@ def render(
     beyond = beyond_sphere(portrait.scene, cameras)[:, None].expand(origins.shape[:2])
     noise = None if noise is None else RayNoise(noise.coarse.to(origins), noise.fine.to(origins))
     views = []
-    for identity, rays in enumerate(_rays_by_identity(len(portrait), (origins, directions, beyond), noise)):
+    for identity, rays in enumerate(_rays_by_identity(len(portrait), origins, directions, beyond, noise)):
         warp = None if portrait.body is None else portrait.body.to_canonical(identity)
         field = Field(portrait.trigrid.of(identity), portrait.decoder, portrait.scene, warp)
         views.append(march_rays(field, rays, settings, normals, on_chunk))
@@ -118,15 +118,15 @@ def render_super(
     return replace(rendering, rgb=super_resolve(upsampler, rendering.rgb, rendering.features))
 
 
-def _rays_by_identity(count: int, parts: tuple[Tensor, ...], noise: RayNoise | None) -> Iterator[Rays]:
-    """The [B, P] rays as one flat list for one identity, or as B lists for B identities.
-
-    parts: origins, directions [B, P, 3] and how far the camera is beyond the scene's sphere [B, P].
-    """
+def _rays_by_identity(
+    count: int, origins: Tensor, directions: Tensor, beyond: Tensor, noise: RayNoise | None
+) -> Iterator[Rays]:
+    """The [B, P] rays as one flat list for one identity, or as B lists for B identities."""
     groups = (slice(None),) if count == 1 else [slice(i, i + 1) for i in range(count)]
     for group in groups:
         drawn = (None, None) if noise is None else (noise.coarse[group].flatten(0, 1), noise.fine[group].flatten(0, 1))
-        yield Rays(*(part[group].flatten(0, 1) for part in parts), *drawn)
+        origin, direction, distance = (part[group].flatten(0, 1) for part in (origins, directions, beyond))
+        yield Rays(origin, direction, distance, *drawn)
 
 
 def _background(features: Tensor, resolution: int, patch: Patch | None) -> Tensor:

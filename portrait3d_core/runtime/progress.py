@@ -68,6 +68,6 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def is_due(every: int, step: int) -> bool:
-    """Whether something that happens every so many steps (0 = never) happens at this one; the first included."""
-    return every > 0 and (step == 1 or step % every == 0)
+def is_due(every: int, step: int, total: int) -> bool:
+    """Whether something that happens every so many steps (0 = never) happens at this one; at the first and last it does."""
+    return every > 0 and (step in (1, total) or step % every == 0)

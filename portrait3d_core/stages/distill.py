@@ -1,115 +1,81 @@
-"""Distil: move a portrait's tri-grid until a diffusion model sees the prompt from every side.
+"""Distil: move a portrait's tri-grid until a diffusion model sees the prompt from every side (paper, section 3.3).
 
-Each step renders a few random views, asks the critic what they should look like, and pushes the difference back
+Each step renders a few random views, asks the diffusion model what they should look like, and pushes the difference back
 through the renderer into the tri-grid. Decoder, colour head and background stay as they are.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ..diffusion.model import Critic, Prompt
-from ..errors import SettingsError
+from ..diffusion.model import DiffusionModel, Prompt
 from ..guidance.residual import Guide, Moment, ResidualSpace, SeenViews, image_gradient
 from ..guidance.score_distillation import LossName, WeightName
 from ..guidance.time_schedule import TimeSchedule, draw_time, entropy_ramp, interpolate, progress_fraction
 from ..guidance.views import ViewDraw, ViewSettings, draw_views
-from ..optimisation.levels import PAPER_ADAN, LevelOptimiser, Look, MovingAverage, OptimiserSettings
+from ..optimisation.average import MovingAverage
+from ..optimisation.loop import Seen, optimise
+from ..optimisation.trigrid import PAPER_ADAN, OptimiserSettings, optimised_trigrid
 from ..portrait.portrait import Portrait
 from ..rendering.chunks import rays_that_fit
 from ..rendering.hints import HintName, Relief, hint_images
 from ..rendering.render import Rendering
-from ..runtime.checks import check_choice, check_finite_fields
-from ..runtime.memory import SmallerChunks, explain_out_of_memory
-from ..runtime.progress import OnStep, StepInfo, ignore_step, is_due
-from ..runtime.resume import NO_KEEPER, RunKeeper
+from ..runtime.job import QUIET, Job
+from ..runtime.memory import explain_out_of_memory
+from ..runtime.settings import MAX_STEPS, Settings, setting
 
 STAGE = "distill"
-EMA_DECAY = 0.95
-"""Largest weight of the past in the moving average (the paper's); see :class:`~..guidance.optimise.MovingAverage`."""
+AVERAGE_DECAY = 0.95
+"""Of the moving average of the levels (paper's launch command)."""
 
 
 @dataclass(frozen=True)
-class DistillSettings:
-    """Defaults are the paper's.
+class DistillSettings(Settings):
+    """How a portrait is distilled. Defaults are the paper's launch command: SDS at scale 100, 2000 steps, one view each."""
 
-    ``steps``: optimisation steps.
-    ``loss``, ``residual_space``, ``residual_weight``: see guidance/score_distillation.py and guidance/residual.py.
-    ``chroma_weight``: how much more hue counts than brightness; only for the space "image".
-    ``guidance_scale``: classifier-free guidance at the first and the last step.
-    ``t_range``, ``t_schedule``: noise levels; "linear" goes from the first to the second number.
-    ``entropy_weight``: of the term that makes opacities decide between 0 and 1.
-    ``outline_weight``: of the squared difference between the silhouette and the start's; 0 lets the shape go.
-    ``ema_every``: a moving average of the levels is updated every so many steps and is the result; 0 = off.
-    ``preview_every``: steps between two preview images; 0 = none.
-    ``hint``: what the critic is shown of the start's shape from the cameras of each step, see rendering/hints.py.
-    """
-
-    steps: int = 2000
-    loss: LossName = "sds"
-    residual_space: ResidualSpace = "latent"
-    residual_weight: WeightName = "paper"
-    guidance_scale: tuple[float, float] = (100.0, 100.0)
-    t_range: tuple[float, float] = (0.02, 0.4)
-    t_schedule: TimeSchedule = "uniform"
+    steps: int = setting(2000, "optimisation steps", least=1, most=MAX_STEPS)
+    loss: LossName = setting("sds", "loss form, see guidance/score_distillation.py")
+    residual_space: ResidualSpace = setting("latent", "where the residual is taken, see guidance/residual.py")
+    residual_weight: WeightName = setting("paper", "weight of the residual by its noise level")
+    guidance_scale: tuple[float, float] = setting((100.0, 100.0), "classifier-free guidance at the first and last step")
+    t_range: tuple[float, float] = setting(
+        (0.02, 0.4), "noise levels; 'linear' goes from the first to the second", above=0, most=1
+    )
+    t_schedule: TimeSchedule = setting("uniform", "how the noise level is chosen")
     views: ViewSettings = ViewSettings()
     optimiser: OptimiserSettings = PAPER_ADAN
-    entropy_weight: float = 1e-3
-    outline_weight: float = 0.0
-    ema_every: int = 100
-    preview_every: int = 20
-    chroma_weight: float = 1.0
-    hint: HintName = "none"
-
-    def __post_init__(self) -> None:
-        check_finite_fields(self)
-        if self.steps < 1 or self.preview_every < 0 or self.ema_every < 0:
-            raise SettingsError(
-                f"steps {self.steps}, preview_every {self.preview_every}, ema_every {self.ema_every}",
-                expected="at least 1 step and no negative intervals",
-            )
-        if self.entropy_weight < 0 or self.outline_weight < 0 or self.chroma_weight <= 0:
-            raise SettingsError(
-                f"Weights: entropy {self.entropy_weight}, outline {self.outline_weight}, chroma {self.chroma_weight}",
-                expected="the first two at least 0, the last above 0",
-            )
-        if not all(0 < t <= 1 for t in self.t_range):
-            raise SettingsError(f"The time range is {self.t_range}", expected="both ends above 0 and at most 1")
-        check_choice("loss", self.loss, LossName)
-        check_choice("residual_space", self.residual_space, ResidualSpace)
-        check_choice("residual_weight", self.residual_weight, WeightName)
-        check_choice("t_schedule", self.t_schedule, TimeSchedule)
-        check_choice("hint", self.hint, HintName)
+    entropy_weight: float = setting(1e-3, "of the term that makes opacities decide between 0 and 1", least=0)
+    outline_weight: float = setting(0.0, "of the change of the silhouette; 0 lets the shape go", least=0)
+    ema_every: int = setting(100, "steps between two updates of the levels' moving average; 0 = no average", least=0)
+    preview_every: int = setting(20, "steps between two previews; 0 = none", least=0)
+    chroma_weight: float = setting(1.0, "how much more hue counts than brightness, in image space", above=0)
+    hint: HintName = setting("none", "what the model is shown of the start's shape, see rendering/hints.py")
 
 
 @explain_out_of_memory
 def distill(
     portrait: Portrait,
-    critic: Critic,
+    diffusion: DiffusionModel,
     prompt: Prompt,
     settings: DistillSettings,
     *,
     source_prompt: Prompt | None = None,
-    seed: int = 0,
-    on_step: OnStep = ignore_step,
-    keep: RunKeeper = NO_KEEPER,
+    job: Job = QUIET,
 ) -> Portrait:
     """A new portrait that fits ``prompt`` from all sides; the input is not changed.
 
-    portrait: one identity, on the device where it is to be rendered (the critic may live on another).
+    portrait: one identity, on the device where it is to be rendered (the diffusion model may live on another).
     source_prompt: describes the portrait as it is now, for the loss form "reference_delta"; may be None there too.
-    keep: goes on with a run that was stopped; it must know the critic already.
     Raises SettingsError, TooLittleMemoryError, DivergedError (a NumericalError that carries the last good portrait), and
-    whatever ``on_step`` raises.
+    whatever ``job.on_step`` raises.
 
     Differs from the paper: cameras are those of all other stages, not horizontally mirrored ones.
     """
     guide = Guide(
-        critic,
+        diffusion,
         prompt,
         source_prompt,
         loss=settings.loss,
@@ -117,72 +83,66 @@ def distill(
         weight=settings.residual_weight,
         chroma_weight=settings.chroma_weight,
     )
-    levels = LevelOptimiser(portrait, settings.optimiser, settings.steps, STAGE)
-    average = MovingAverage(levels.result().trigrid.levels, EMA_DECAY)
-    generator = torch.Generator().manual_seed(seed)
-    keep = keep.about(portrait, portrait.device.type, prompt, source_prompt, settings, seed)
-    attempt = SmallerChunks(rays_that_fit(settings.views.rendering, portrait.device), generator)
-    with keep.run(STAGE, settings.steps, {"levels": levels, "average": average}, generator) as run:
-        for step in run.steps():
-            views = draw_views(settings.views, portrait.scene, generator)
-            moment = draw_moment(settings, step, generator)
-            look = attempt(partial(find_gradients, guide, levels, settings, step, views, moment))
-            with run.update(step):
-                levels.step(step)
-                if settings.ema_every and step % settings.ema_every == 0:
-                    average.update(levels.trigrid().levels)
-            picture = look.picture.cpu() if is_due(settings.preview_every, step) else None
-            on_step(StepInfo(STAGE, step, settings.steps, look.loss, picture))
-    result = levels.start.with_levels(average.levels) if average.updates else levels.result()
-    return result.with_stage(STAGE, settings, seed=seed, critic=critic.name)
+    job, random = job.about(portrait, portrait.device.type, prompt, source_prompt, settings), job.random()
+    optimised = optimised_trigrid(portrait, settings.optimiser, settings.steps, STAGE)
+    average = MovingAverage(optimised.leaves, AVERAGE_DECAY, settings.ema_every)
+    start = optimised.current().detach()
+
+    def look(current: Portrait, step: int, rays: int) -> Seen:
+        views = draw_views(settings.views, portrait.scene, random).at_most(rays)
+        moment = draw_moment(settings, step, random)
+        rendering = views.render(current)
+        before = render_start(settings, views, start)
+        shown = seen_views(settings, views, rendering, before)
+        found = image_gradient(guide, shown, moment)
+        cost = (rendering.rgb * found.gradient).sum() + shape_cost(settings, step, rendering.mask, before)
+        return Seen(cost, found.loss, rendering.image()[0].detach())
+
+    optimise(
+        optimised,
+        look,
+        settings.steps,
+        job,
+        rays=rays_that_fit(settings.views.rendering, portrait.device),
+        random=random,
+        preview_every=settings.preview_every,
+        average=average,
+    )
+    levels = average.leaves if average.updates else optimised.leaves
+    return optimised.make(levels).clone().with_stage(STAGE, settings, seed=job.seed, diffusion=diffusion.name)
 
 
-def find_gradients(
-    guide: Guide, levels: LevelOptimiser, settings: DistillSettings, step: int, views: ViewDraw, moment: Moment, rays: int
-) -> Look:
-    """One look at the portrait, at most so many ``rays`` at once; leaves the gradients, and only them, in ``levels``."""
-    levels.forget_gradients()
-    compared, hinted = settings.loss == "reference_delta" or settings.outline_weight > 0, settings.hint != "none"
-    views = replace(views, settings=replace(views.settings, rays_per_chunk=rays))
-    with torch.enable_grad():
-        rendering = views.render(levels.current())
-    start = render_start(views, levels.start, normals=settings.hint == "normal") if compared or hinted else None
-    hints = None if start is None else hint_images(settings.hint, Relief.of(start, views.cameras))
-    seen = SeenViews(rendering.rgb, views.cameras.yaw_deg, start.rgb if start and compared else None, hints)
-    found = image_gradient(guide, seen, moment)
-    push_back(rendering, found.gradient, shape_term(settings, step, rendering.mask, start))
-    return Look(found.loss, rendering.image()[0].detach())
-
-
-def draw_moment(settings: DistillSettings, step: int, generator: torch.Generator) -> Moment:
+def draw_moment(settings: DistillSettings, step: int, random: torch.Generator) -> Moment:
     """Noise level and guidance scale of step 1..steps."""
-    t = draw_time(settings.t_schedule, settings.t_range, step, settings.steps, generator)
+    t = draw_time(settings.t_schedule, settings.t_range, step, settings.steps, random)
     scale = interpolate(settings.guidance_scale, progress_fraction(step, settings.steps))
-    return Moment(t, scale, generator)
+    return Moment(t, scale, random)
 
 
 @torch.no_grad()
-def render_start(views: ViewDraw, start: Portrait, *, normals: bool = False) -> Rendering:
-    """The start portrait under the same draw of cameras, background and sample positions."""
-    return views.render(start, normals=normals)
+def render_start(settings: DistillSettings, views: ViewDraw, start: Portrait) -> Rendering | None:
+    """The start under the same draw of cameras, background and sample positions; None where nothing is compared with it."""
+    if settings.loss != "reference_delta" and not settings.outline_weight and settings.hint == "none":
+        return None
+    return views.render(start, normals=settings.hint == "normal")
 
 
-def shape_term(settings: DistillSettings, step: int, mask: Tensor, start: Rendering | None) -> Tensor:
+def seen_views(settings: DistillSettings, views: ViewDraw, rendering: Rendering, start: Rendering | None) -> SeenViews:
+    """What the diffusion model is shown: the renders and, where the settings ask for it, the start and its shape."""
+    if start is None:
+        return SeenViews(rendering.rgb, views.cameras.yaw_deg)
+    hints = hint_images(settings.hint, Relief.of(start, views.cameras))
+    return SeenViews(rendering.rgb, views.cameras.yaw_deg, start.rgb, hints)
+
+
+def shape_cost(settings: DistillSettings, step: int, mask: Tensor, start: Rendering | None) -> Tensor:
     """What opacities [B, 1, r, r] cost at step 1..steps, a scalar: indecision, and leaving the start's outline."""
-    with torch.enable_grad():
-        total = mask.new_zeros(())
-        if settings.entropy_weight > 0:
-            total = total + settings.entropy_weight * entropy_ramp(step, settings.steps) * opacity_entropy(mask)
-        if settings.outline_weight > 0 and start is not None:
-            total = total + settings.outline_weight * 0.5 * (mask - start.mask).square().sum() / len(mask)
+    total = mask.new_zeros(())
+    if settings.entropy_weight:
+        total = total + settings.entropy_weight * entropy_ramp(step, settings.steps) * opacity_entropy(mask)
+    if settings.outline_weight and start is not None:
+        total = total + settings.outline_weight * 0.5 * (mask - start.mask).square().sum() / len(mask)
     return total
-
-
-def push_back(rendering: Rendering, gradient: Tensor, shape_cost: Tensor) -> None:
-    """Add to the levels' ``.grad`` what the image ``gradient`` [B, 3, r, r] and the cost of the shape mean for them."""
-    with torch.enable_grad():
-        total = (rendering.rgb * gradient).sum() + shape_cost
-    total.backward()
 
 
 def opacity_entropy(mask: Tensor) -> Tensor:

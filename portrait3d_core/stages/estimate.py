@@ -12,7 +12,7 @@ import torch
 
 from ..generator.config import GeneratorConfig
 from ..generator.generator import Generator
-from ..optimisation.levels import OptimiserSettings
+from ..optimisation.trigrid import OptimiserSettings
 from ..portrait.portrait import Portrait
 from ..portrait.superresolution import SuperResolutionConfig
 from ..portrait.trigrid import TriGrid, merge_levels, merging_pays
@@ -38,7 +38,7 @@ SYNTHESIS_COPIES = 12.0
 """Of all levels, in the activations that the gradient through a generator keeps."""
 WEIGHT_COPIES = 2.0
 """Of a generator's weights, which every latent modulates anew."""
-LIKENESS_COPIES = 8.0
+TUNING_COPIES = 8.0
 """Of all levels while a portrait is fitted to photos."""
 UPSAMPLING_COPIES = 12.0
 """Of the upsampler's layers, in what the gradient through it keeps."""
@@ -115,15 +115,15 @@ class Grid:
         return NUMBER * (points * per_point + LATTICE_COPIES * lattice + packed + 2 * looked_up)
 
 
-def estimate_distill(portrait: Portrait, settings: DistillSettings, critic_px: int, encoder: bool = True) -> Estimate:
-    """Of :func:`~.stages.distill.distill` with a critic of ``critic_px`` pixels.
+def estimate_distill(portrait: Portrait, settings: DistillSettings, diffusion_px: int, encoder: bool = True) -> Estimate:
+    """Of :func:`~.stages.distill.distill` with a diffusion model of ``diffusion_px`` pixels.
 
     encoder: whether its images go through an encoder like Stable Diffusion's.
     """
     views, grid = settings.views, Grid.of(portrait)
     total = grid.optimiser_bytes(settings.optimiser) + grid.march_bytes(views.rendering, views.per_step * views.resolution**2)
     if encoder and settings.residual_space == "latent":
-        total += ENCODER_BYTES_PER_PX * views.per_step * critic_px**2
+        total += ENCODER_BYTES_PER_PX * views.per_step * diffusion_px**2
     return Estimate(round(total), settings.steps, "the views' resolution, samples and number per step")
 
 
@@ -148,14 +148,14 @@ def estimate_invert(generator: Generator, settings: InvertSettings, photos: int 
     grid, render = Grid.made_by(generator.config), settings.render
     weights = sum(parameter.numel() for parameter in generator.parameters())
     search = NUMBER * (SYNTHESIS_COPIES * grid.numbers + WEIGHT_COPIES * weights)
-    likeness = NUMBER * LIKENESS_COPIES * grid.numbers if settings.likeness.steps else 0.0
+    likeness = NUMBER * TUNING_COPIES * grid.numbers if settings.tuning.steps else 0.0
     total = max(search, likeness) + photos * grid.march_bytes(render, render.resolution**2)
     if upsampler is not None:
         side = upsampler.output_resolution
         total += photos * NUMBER * UPSAMPLING_COPIES * upsampled_numbers(upsampler)
     if perceptual:
         total += photos * vgg_bytes(side)
-    return Estimate(round(total), settings.steps + settings.likeness.steps, "the render resolution and samples")
+    return Estimate(round(total), settings.steps + settings.tuning.steps, "the render resolution and samples")
 
 
 def vgg_bytes(side: int) -> int:

@@ -27,7 +27,8 @@ from ..errors import SettingsError
 from ..generator.generator import Generator
 from ..portrait.portrait import Portrait
 from ..runtime.checks import check_finite
-from ..runtime.progress import OnStep, StepInfo, ignore_step
+from ..runtime.job import QUIET, Job
+from ..runtime.progress import StepInfo
 from .orbit import OrbitSettings, Views, orbit
 
 STAGE = "walk"
@@ -102,14 +103,14 @@ def walk(
     weights: Tensor,
     cameras: Cameras,
     settings: OrbitSettings,
-    on_step: OnStep = ignore_step,
+    job: Job = QUIET,
 ) -> Iterator[Views]:
     """Walk from head to head and yield each frame, as :class:`Views` of one picture, when it is rendered.
 
     heads: K portraits or latents [1, num_ws, w_dim].
     weights: [F, K], rows sum to 1; usually from :func:`walk_weights`.
     cameras: one for all frames, or F.
-    Works on the generator's device. ``on_step`` hears about every frame and may raise to stop.
+    Works on the generator's device. ``job.on_step`` hears about every frame and may raise to stop.
 
     Raises:
         SettingsError: the numbers of heads, weights and cameras disagree, or a head was not made by this generator.
@@ -125,7 +126,7 @@ def walk(
     for frame, row in enumerate(weights.tolist()):
         camera = cameras[frame if len(cameras) > 1 else 0]
         views = orbit(_blend(generator, parts, row), camera, settings)
-        on_step(StepInfo(STAGE, frame + 1, frames, preview=views.rgb[0]))
+        job.on_step(StepInfo(STAGE, frame + 1, frames, preview=views.rgb[0]))
         yield views
 
 

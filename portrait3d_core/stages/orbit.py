@@ -15,8 +15,9 @@ from ..rendering.chunks import rays_that_fit
 from ..rendering.field import for_reading
 from ..rendering.hints import HintName, Relief, hint_images
 from ..rendering.render import Rendering, RenderSettings, render, render_super
+from ..runtime.job import QUIET, Job
 from ..runtime.memory import SmallerChunks
-from ..runtime.progress import OnStep, StepInfo, ignore_step
+from ..runtime.progress import StepInfo
 
 STAGE = "orbit"
 
@@ -65,7 +66,7 @@ def orbit(
     portrait: Portrait,
     cameras: Cameras,
     settings: OrbitSettings = OrbitSettings(),
-    on_step: OnStep = ignore_step,
+    job: Job = QUIET,
 ) -> Views:
     """Render every camera, one view per step; each step's preview is the finished frame.
 
@@ -90,7 +91,7 @@ def orbit(
             frames = [torch.empty(len(cameras), *plane.shape) for plane in view]
         for plane, storage in zip(view, frames, strict=True):
             storage[index] = plane
-        on_step(StepInfo(STAGE, index + 1, len(cameras), preview=frames[0][index]))
+        job.on_step(StepInfo(STAGE, index + 1, len(cameras), preview=frames[0][index]))
     rgb, mask, depth, *normal = frames
     return Views(rgb, mask, depth, normal[0] if normal else None, cameras.to("cpu"))
 

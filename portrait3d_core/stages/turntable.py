@@ -16,7 +16,8 @@ from ..errors import SettingsError
 from ..portrait.portrait import Portrait
 from ..rendering.voxels import bake, view
 from ..runtime.images import contact_sheet
-from ..runtime.progress import OnStep, StepInfo, ignore_step
+from ..runtime.job import QUIET, Job
+from ..runtime.progress import StepInfo
 
 STAGE = "turntable"
 
@@ -43,12 +44,10 @@ class TurntableSettings:
             raise SettingsError(f"resolution {self.resolution}, voxels {self.voxels}", expected="even numbers, at least 2")
 
 
-def turntable_sheet(
-    portrait: Portrait, settings: TurntableSettings = TurntableSettings(), on_step: OnStep = ignore_step
-) -> Tensor:
+def turntable_sheet(portrait: Portrait, settings: TurntableSettings = TurntableSettings(), job: Job = QUIET) -> Tensor:
     """The sheet [rows * resolution, yaws * resolution, 4] on the CPU: sRGB and opacity, 0..1.
 
-    ``on_step`` hears of every slab of voxels and of every picture, so it can cancel soon.
+    ``job.on_step`` hears of every slab of voxels and of every picture, so it can cancel soon.
 
     Raises:
         SettingsError: the portrait holds several identities.
@@ -61,7 +60,7 @@ def turntable_sheet(
     def announce() -> None:
         nonlocal step
         step += 1
-        on_step(StepInfo(STAGE, step, total))
+        job.on_step(StepInfo(STAGE, step, total))
 
     voxels = bake(portrait, settings.voxels, announce)
     pictures = []

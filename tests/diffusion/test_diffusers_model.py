@@ -1,4 +1,4 @@
-"""The diffusers critic on a tiny random model folder that is built here, and on folders that must be refused."""
+"""The diffusers model on a tiny random model folder that is built here, and on folders that must be refused."""
 
 import json
 import shutil
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from portrait3d_core.diffusion.diffusers_loading import read_schedule
-from portrait3d_core.diffusion.diffusers_model import load_critic
+from portrait3d_core.diffusion.diffusers_model import load_diffusion_model
 from portrait3d_core.diffusion.sampling import edit_images, text_to_image
 from portrait3d_core.diffusion.view_prompts import BUILT_IN_VIEW_WORDS, ViewWords
 from portrait3d_core.errors import GuidanceError, MissingDependencyError
@@ -100,8 +100,8 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def critic(folder):
-    return load_critic(folder)
+def diffusion(folder):
+    return load_diffusion_model(folder)
 
 
 def with_scheduler(folder, target, **changes):
@@ -113,45 +113,45 @@ def with_scheduler(folder, target, **changes):
     return target
 
 
-def test_everything_is_read_from_the_model(critic):
-    assert (critic.name, critic.native_resolution, critic.device.type) == ("tiny", 16, "cpu")
+def test_everything_is_read_from_the_model(diffusion):
+    assert (diffusion.name, diffusion.native_resolution, diffusion.device.type) == ("tiny", 16, "cpu")
     images = torch.rand(2, 3, 16, 16) * 2 - 1
-    latents = critic.encode(images)
+    latents = diffusion.encode(images)
     assert latents.shape == (2, 4, 8, 8)
-    raw = critic.parts.vae.encode(images).latent_dist.mean
+    raw = diffusion.parts.vae.encode(images).latent_dist.mean
     assert torch.allclose(latents, (raw - 0.1) * 0.5, atol=1e-6)
-    assert torch.allclose(critic.decode(latents), critic.parts.vae.decode(raw).sample, atol=1e-5)
-    alpha, sigma = critic.signal_noise(0.4)
+    assert torch.allclose(diffusion.decode(latents), diffusion.parts.vae.decode(raw).sample, atol=1e-5)
+    alpha, sigma = diffusion.signal_noise(0.4)
     assert alpha**2 + sigma**2 == pytest.approx(1) and alpha > 0.4
 
 
-def test_encode_is_differentiable_and_matches_a_finite_difference(critic):
+def test_encode_is_differentiable_and_matches_a_finite_difference(diffusion):
     images = torch.rand(1, 3, 16, 16) * 2 - 1
     direction, weights = torch.randn_like(images), torch.randn(1, 4, 8, 8)
     leaf = images.clone().requires_grad_()
-    (critic.encode(leaf) * weights).sum().backward()
+    (diffusion.encode(leaf) * weights).sum().backward()
     step = 1e-2
-    high, low = ((critic.encode(images + sign * step * direction) * weights).sum() for sign in (1, -1))
+    high, low = ((diffusion.encode(images + sign * step * direction) * weights).sum() for sign in (1, -1))
     assert float((leaf.grad * direction).sum()) == pytest.approx(float((high - low) / (2 * step)), rel=2e-2)
-    assert all(parameter.grad is None for parameter in critic.parts.vae.parameters())
+    assert all(parameter.grad is None for parameter in diffusion.parts.vae.parameters())
 
 
-def test_posterior_is_sampled_only_with_a_generator(critic):
+def test_posterior_is_sampled_only_with_a_generator(diffusion):
     images = torch.rand(1, 3, 16, 16)
-    assert torch.equal(critic.encode(images), critic.encode(images))
-    first, again = (critic.encode(images, torch.Generator().manual_seed(1)) for _ in range(2))
-    assert torch.equal(first, again) and not torch.equal(first, critic.encode(images))
+    assert torch.equal(diffusion.encode(images), diffusion.encode(images))
+    first, again = (diffusion.encode(images, torch.Generator().manual_seed(1)) for _ in range(2))
+    assert torch.equal(first, again) and not torch.equal(first, diffusion.encode(images))
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
 def test_prediction_type_is_honoured(folder, tmp_path, kind):
     """The same network output means different clean latents: checked against the definitions."""
-    critic = load_critic(with_scheduler(folder, tmp_path / kind, prediction_type=kind))
-    prompt = critic.prompt("a man", view_words=None)
+    diffusion = load_diffusion_model(with_scheduler(folder, tmp_path / kind, prediction_type=kind))
+    prompt = diffusion.prompt("a man", view_words=None)
     noisy = torch.randn(1, 4, 8, 8)
-    prediction = critic.predict(noisy, 0.5, prompt, torch.zeros(1), 3.0)
-    output = critic.parts.unet(noisy, torch.tensor(500), encoder_hidden_states=prompt.sides[:1]).sample
-    alpha, sigma = critic.signal_noise(0.5)
+    prediction = diffusion.predict(noisy, 0.5, prompt, torch.zeros(1), 3.0)
+    output = diffusion.parts.unet(noisy, torch.tensor(500), encoder_hidden_states=prompt.sides[:1]).sample
+    alpha, sigma = diffusion.signal_noise(0.5)
     expected = (noisy - sigma * output) / alpha if kind == "epsilon" else alpha * noisy - sigma * output
     assert torch.allclose(prediction.conditional, expected, atol=1e-4)
     guided = prediction.unconditional + 3 * (prediction.conditional - prediction.unconditional)
@@ -159,71 +159,71 @@ def test_prediction_type_is_honoured(folder, tmp_path, kind):
     assert not prediction.guided.requires_grad
 
 
-def test_flow_scheduler_makes_a_flow_critic(folder, tmp_path):
-    critic = load_critic(
+def test_flow_scheduler_makes_a_flow_diffusion(folder, tmp_path):
+    diffusion = load_diffusion_model(
         with_scheduler(folder, tmp_path / "flow", _class_name="FlowMatchEulerDiscreteScheduler", prediction_type="flow")
     )
-    assert critic.signal_noise(0.3) == (0.7, 0.3)
-    prompt, noisy = critic.prompt("a man"), torch.randn(1, 4, 8, 8)
-    prediction = critic.predict(noisy, 0.3, prompt, torch.zeros(1), 1.0)
+    assert diffusion.signal_noise(0.3) == (0.7, 0.3)
+    prompt, noisy = diffusion.prompt("a man"), torch.randn(1, 4, 8, 8)
+    prediction = diffusion.predict(noisy, 0.3, prompt, torch.zeros(1), 1.0)
     text = prompt.towards(torch.zeros(1))
-    velocity = critic.parts.unet(noisy, torch.tensor(300.0), encoder_hidden_states=text).sample
+    velocity = diffusion.parts.unet(noisy, torch.tensor(300.0), encoder_hidden_states=text).sample
     assert torch.allclose(prediction.guided, noisy - 0.3 * velocity, atol=1e-5)
 
 
-def test_one_batch_equals_single_calls(critic):
-    prompt, noisy, yaw = critic.prompt("a man"), torch.randn(3, 4, 8, 8), torch.tensor([0.0, 100.0, 180.0])
-    together = critic.predict(noisy, 0.5, prompt, yaw, 2.0).guided
-    alone = torch.cat([critic.predict(noisy[i : i + 1], 0.5, prompt, yaw[i : i + 1], 2.0).guided for i in range(3)])
+def test_one_batch_equals_single_calls(diffusion):
+    prompt, noisy, yaw = diffusion.prompt("a man"), torch.randn(3, 4, 8, 8), torch.tensor([0.0, 100.0, 180.0])
+    together = diffusion.predict(noisy, 0.5, prompt, yaw, 2.0).guided
+    alone = torch.cat([diffusion.predict(noisy[i : i + 1], 0.5, prompt, yaw[i : i + 1], 2.0).guided for i in range(3)])
     assert torch.allclose(together, alone, atol=1e-4)
 
 
-def test_view_words_are_blended_by_yaw(critic):
-    prompt = critic.prompt("a man")
+def test_view_words_are_blended_by_yaw(diffusion):
+    prompt = diffusion.prompt("a man")
     front, side, back = prompt.sides
     assert not torch.allclose(front, back)
     middle = prompt.towards(torch.tensor([45.0, 180.0]))
     assert torch.allclose(middle[0], (front + side) / 2, atol=1e-6) and torch.allclose(middle[1], back)
-    hard = critic.prompt("a man", view_words=BUILT_IN_VIEW_WORDS)
+    hard = diffusion.prompt("a man", view_words=BUILT_IN_VIEW_WORDS)
     assert torch.equal(hard.towards(torch.tensor([30.0]))[0], hard.sides[0])
-    plain = critic.prompt("a man", view_words=None)
+    plain = diffusion.prompt("a man", view_words=None)
     assert torch.equal(plain.towards(torch.tensor([0.0]))[0], plain.towards(torch.tensor([180.0]))[0])
 
 
-def test_a_prompt_beyond_the_limit_says_how_long_it_is(critic):
-    critic.prompt("a " * (TOKENS - 2), view_words=None)
+def test_a_prompt_beyond_the_limit_says_how_long_it_is(diffusion):
+    diffusion.prompt("a " * (TOKENS - 2), view_words=None)
     with pytest.raises(GuidanceError, match=r"has 12 tokens.*at most 10 tokens.*by 2 tokens"):
-        critic.prompt("a " * TOKENS, view_words=None)
+        diffusion.prompt("a " * TOKENS, view_words=None)
     with pytest.raises(GuidanceError, match=r"front view a a.*view words included"):
-        critic.prompt("a " * (TOKENS - 2), view_words=ViewWords("front view {prompt}"))
+        diffusion.prompt("a " * (TOKENS - 2), view_words=ViewWords("front view {prompt}"))
 
 
-def test_sampling_and_editing_run_end_to_end_and_repeat(critic):
-    prompt = critic.prompt("a man with red hair"[:5])
-    runs = [text_to_image(critic, prompt, torch.zeros(1), steps=2, generator=torch.Generator().manual_seed(3)) for _ in "ab"]
+def test_sampling_and_editing_run_end_to_end_and_repeat(diffusion):
+    prompt = diffusion.prompt("a man with red hair"[:5])
+    runs = [text_to_image(diffusion, prompt, torch.zeros(1), steps=2, generator=torch.Generator().manual_seed(3)) for _ in "ab"]
     assert runs[0].shape == (1, 3, 16, 16) and torch.equal(*runs) and torch.isfinite(runs[0]).all()
-    edited = edit_images(critic, prompt, runs[0], torch.zeros(1), steps=2, generator=torch.Generator().manual_seed(3))
+    edited = edit_images(diffusion, prompt, runs[0], torch.zeros(1), steps=2, generator=torch.Generator().manual_seed(3))
     assert edited.shape == runs[0].shape and edited.abs().max() <= 1
 
 
-def test_half_precision_stays_close_and_returns_float32(folder, critic):
-    half = load_critic(folder, dtype=torch.bfloat16)
+def test_half_precision_stays_close_and_returns_float32(folder, diffusion):
+    half = load_diffusion_model(folder, dtype=torch.bfloat16)
     images = torch.rand(1, 3, 16, 16)
     assert half.encode(images).dtype == torch.float32
-    assert torch.allclose(half.encode(images), critic.encode(images), atol=0.05)
+    assert torch.allclose(half.encode(images), diffusion.encode(images), atol=0.05)
     noisy = torch.randn(1, 4, 8, 8)
-    pair = [c.predict(noisy, 0.3, c.prompt("a man"), torch.zeros(1), 1.5).guided for c in (half, critic)]
+    pair = [c.predict(noisy, 0.3, c.prompt("a man"), torch.zeros(1), 1.5).guided for c in (half, diffusion)]
     assert pair[0].dtype == torch.float32 and torch.allclose(*pair, atol=0.1)
 
 
 def test_missing_model_and_missing_parts(folder, tmp_path):
     with pytest.raises(GuidanceError, match="no diffusion model at"):
-        load_critic(tmp_path / "nowhere")
+        load_diffusion_model(tmp_path / "nowhere")
     broken = shutil.copytree(folder, tmp_path / "broken")
     shutil.rmtree(broken / "vae")
     (broken / "transformer").mkdir()
     with pytest.raises(GuidanceError, match="has no vae.*ComfyUI"):
-        load_critic(broken)
+        load_diffusion_model(broken)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "no weights", "pickle only", "bad json"])
@@ -239,7 +239,7 @@ def test_damaged_folders_are_refused_with_a_fix(folder, tmp_path, damage):
     else:
         (broken / "scheduler" / "scheduler_config.json").write_text("{", encoding="utf-8")
     with pytest.raises(GuidanceError, match="(cannot be read|not a complete).*What to do"):
-        load_critic(broken)
+        load_diffusion_model(broken)
 
 
 @pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
@@ -249,7 +249,7 @@ def test_a_text_for_a_configuration_asks_no_server(folder, tmp_path, monkeypatch
     (broken / part / "config.json").write_text('"somebody/model"', encoding="utf-8")
     monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **named: pytest.fail(f"a connection to {args[0]}"))
     with pytest.raises(GuidanceError, match="JSON object.*What to do"):
-        load_critic(broken)
+        load_diffusion_model(broken)
 
 
 @pytest.mark.parametrize(
@@ -274,12 +274,12 @@ def test_absurd_configurations_are_refused_with_a_fix(folder, tmp_path, part, ch
     (path,) = (broken / part).glob("*config.json")
     path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **change}), encoding="utf-8")
     with pytest.raises(GuidanceError, match="What to do"):
-        load_critic(broken)
+        load_diffusion_model(broken)
 
 
 def test_inpainting_unet_is_refused(tmp_path):
     with pytest.raises(GuidanceError, match="takes 9 channels but its VAE makes 4.*inpainting"):
-        load_critic(build_folder(tmp_path / "inpaint", unet_channels=9))
+        load_diffusion_model(build_folder(tmp_path / "inpaint", unet_channels=9))
 
 
 def test_sdxl_like_unet_and_foreign_text_encoder_are_refused(folder, tmp_path):
@@ -299,9 +299,9 @@ def test_single_files_must_be_safetensors_and_readable(tmp_path):
     pickle_file.write_bytes(b"x")
     junk.write_bytes(b"not a checkpoint")
     with pytest.raises(GuidanceError, match="not a .safetensors"):
-        load_critic(pickle_file)
+        load_diffusion_model(pickle_file)
     with pytest.raises(GuidanceError, match="cannot be read"):
-        load_critic(junk)
+        load_diffusion_model(junk)
 
 
 def test_unknown_prediction_type_is_refused():
@@ -314,7 +314,7 @@ def test_without_diffusers_the_error_names_the_packages(folder, monkeypatch):
 
     monkeypatch.setitem(sys.modules, "diffusers", None)
     with pytest.raises(MissingDependencyError, match="pip install diffusers transformers"):
-        load_critic(folder)
+        load_diffusion_model(folder)
 
 
 LDM_UNET = {
@@ -387,7 +387,7 @@ def write_single_file(folder, path):
     save_file({key: value.clone() for key, value in tensors.items()}, path)
 
 
-def test_a_single_file_with_local_configs_equals_its_folder(folder, critic, tmp_path):
+def test_a_single_file_with_local_configs_equals_its_folder(folder, diffusion, tmp_path):
     config = shutil.copytree(folder, tmp_path / "config")
     for weights in config.rglob("*.safetensors"):
         weights.unlink()
@@ -403,11 +403,11 @@ def test_a_single_file_with_local_configs_equals_its_folder(folder, critic, tmp_
     index = {"_class_name": "StableDiffusionPipeline", **classes}
     (config / "model_index.json").write_text(json.dumps(index), encoding="utf-8")
     write_single_file(folder, tmp_path / "one.safetensors")
-    single = load_critic(tmp_path / "one.safetensors", config=config)
+    single = load_diffusion_model(tmp_path / "one.safetensors", config=config)
     noisy, yaw = torch.randn(1, 4, 8, 8), torch.zeros(1)
-    pair = [c.predict(noisy, 0.5, c.prompt("a man"), yaw, 2.0).guided for c in (single, critic)]
+    pair = [c.predict(noisy, 0.5, c.prompt("a man"), yaw, 2.0).guided for c in (single, diffusion)]
     assert torch.allclose(*pair, atol=1e-5)
     images = torch.rand(1, 3, 16, 16)
-    assert torch.allclose(single.decode(single.encode(images)), critic.decode(critic.encode(images)), atol=1e-5)
+    assert torch.allclose(single.decode(single.encode(images)), diffusion.decode(diffusion.encode(images)), atol=1e-5)
     with pytest.raises(GuidanceError, match="give a local folder with its configs"):
-        load_critic(tmp_path / "one.safetensors")
+        load_diffusion_model(tmp_path / "one.safetensors")

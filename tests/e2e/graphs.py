@@ -5,7 +5,7 @@ import zlib
 
 QUICK = {
     "KSampler": {"steps": 2},
-    "Portrait3DInvertImage": {"steps": 2, "likeness_steps": 1, "alignment": "none"},
+    "Portrait3DInvertImage": {"steps": 2, "tuning_steps": 1, "alignment": "none"},
     "Portrait3DDistill": {"steps": 2, "preview_every": 1},
     "Portrait3DRefineViews": {"edit_steps": 1, "passes": 1},
     "Portrait3DFitViews": {"passes": 1},

@@ -95,7 +95,7 @@ def gallery() -> tuple[Graph, Scenes]:
     views = add("RenderOrbit", portrait=other(), path="refinement", frames=8, resolution=64)
     scene(add("FitViews", portrait=head(), images=views(0), cameras=views(5), passes=4))
     front = add("RenderOrbit", portrait=other(), frames=1, resolution=64)
-    photo = {"image": front(0), "alignment": "none", "steps": 40, "likeness_steps": 15}
+    photo = {"image": front(0), "alignment": "none", "steps": 40, "tuning_steps": 15}
     scene(add("InvertImage", generator=generator(), **photo))
     scene(add("PosePortrait", portrait=head()), [])
     scene(add("ViewPrompts", clip=toy(1), text="toy head with long red hair"), [])

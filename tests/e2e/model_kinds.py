@@ -18,7 +18,7 @@ import torch
 from pack.nodes import distill, refine_views
 from pack.nodes.host.built_in_models import load_model, load_vae
 from pack.nodes.host.control import ViewControl
-from pack.nodes.host.diffusion_model import ComfyCritic, ConditioningPrompt, run_with_critic
+from pack.nodes.host.diffusion_model import ComfyDiffusionModel, ConditioningPrompt, run_with_diffusion_model
 from pack.portrait3d_core.bundle.files import diffusion_path, generator_path
 from pack.portrait3d_core.checkpoints.generator_file import load_generator
 from pack.portrait3d_core.guidance.residual import Guide, Moment, SeenViews, image_gradient
@@ -37,11 +37,11 @@ def parts_of(kind: tiny.Kind) -> SimpleNamespace:
     return SimpleNamespace(model=model, vae=tiny.build_vae(kind), net=tiny.build_control(kind, model), texts=texts)
 
 
-def in_session(parts: SimpleNamespace, stage: Callable[[ComfyCritic], Any], **changes) -> Any:
+def in_session(parts: SimpleNamespace, stage: Callable[[ComfyDiffusionModel], Any], **changes) -> Any:
     """Run ``stage`` as a node would."""
     used = {"model": parts.model, "vae": parts.vae, "conditionings": parts.texts, "views": VIEWS, "seed": 0, **changes}
     with torch.inference_mode():
-        return run_with_critic(stage=stage, **used)
+        return run_with_diffusion_model(stage=stage, **used)
 
 
 def difference(first: Tensor, second: Tensor) -> float:
@@ -101,9 +101,9 @@ def gradient_error(kind: tiny.Kind, parts: SimpleNamespace) -> float:
     channels, side = parts.vae.latent_channels, tiny.SIDE_PX // 8
     noise = torch.randn(VIEWS, channels, side, side, generator=torch.Generator().manual_seed(2))
 
-    def stage(critic: ComfyCritic) -> Tensor:
+    def stage(diffusion: ComfyDiffusionModel) -> Tensor:
         moment = Moment(T, SCALE, torch.Generator().manual_seed(2))
-        return image_gradient(Guide(critic, ConditioningPrompt()), SeenViews(images, torch.zeros(VIEWS)), moment).gradient
+        return image_gradient(Guide(diffusion, ConditioningPrompt()), SeenViews(images, torch.zeros(VIEWS)), moment).gradient
 
     return difference(in_session(parts, stage), expected_gradient(kind, parts, images, noise))
 
@@ -117,9 +117,9 @@ def prediction(parts: SimpleNamespace, hints: Tensor | None = None, **changes) -
     side = tiny.SIDE_PX // 8
     noisy = torch.randn(1, parts.vae.latent_channels, side, side, generator=torch.Generator().manual_seed(3))
 
-    def stage(critic: ComfyCritic) -> Tensor:
-        prompt = ConditioningPrompt() if hints is None else critic.with_hints(ConditioningPrompt(), hints)
-        return critic.predict(noisy.expand(VIEWS, -1, -1, -1), T, prompt, torch.zeros(VIEWS), SCALE).guided
+    def stage(diffusion: ComfyDiffusionModel) -> Tensor:
+        prompt = ConditioningPrompt() if hints is None else diffusion.with_hints(ConditioningPrompt(), hints)
+        return diffusion.predict(noisy.expand(VIEWS, -1, -1, -1), T, prompt, torch.zeros(VIEWS), SCALE).guided
 
     return in_session(parts, stage, **changes)
 
@@ -212,7 +212,7 @@ def moved(before: Any, after: Any) -> bool:
 def refusal(parts: SimpleNamespace, **session: Any) -> str:
     """What a session says to an unsupported model."""
     try:
-        in_session(parts, lambda critic: None, **session)
+        in_session(parts, lambda diffusion: None, **session)
     except Exception as error:
         return str(error)
     return ""

@@ -57,7 +57,7 @@ def test_several_views_of_one_head_make_one_portrait(comfy):
     generator = graph.add("Portrait3DLoadGenerator", generator="toy heads (built in)")
     found = graph.add(
         "Portrait3DInvertImage", generator=generator(), image=views(0), mask=views(1), cameras=views(4), profile="built-in",
-        alignment="none", steps=1, likeness_steps=1, seed=0, preview_every=1,
+        alignment="none", steps=1, tuning_steps=1, seed=0, preview_every=1,
     )  # fmt: skip
     save(graph, found())
     preview = graph.add("PreviewImage", images=found(1))

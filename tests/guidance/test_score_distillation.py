@@ -5,7 +5,7 @@ import torch
 
 from portrait3d_core.diffusion.model import Prediction, combine_guidance
 from portrait3d_core.diffusion.noise_schedule import noise_from_x0
-from portrait3d_core.diffusion.oracle import OracleCritic
+from portrait3d_core.diffusion.oracle import Oracle
 from portrait3d_core.diffusion.sampling import ddim, edit_images, text_to_image
 from portrait3d_core.errors import SettingsError
 from portrait3d_core.guidance.residual import Guide, Moment, SeenViews, colour_loss, image_gradient
@@ -19,18 +19,18 @@ def picture(side=16):
 
 
 def linear_predict(scale, conditional=0.5, unconditional=0.3):
-    """A critic whose predictions depend on what it sees."""
+    """A diffusion model whose predictions depend on what it sees."""
     return lambda noisy, t: combine_guidance(conditional * noisy, unconditional * noisy, scale)
 
 
 def evidence_for(schedule="vp", scale=7.5, t=0.3, **changes):
-    critic = OracleCritic(picture(), schedule)
+    diffusion = Oracle(picture(), schedule)
     values = {
         "latents": torch.randn(2, 12, 8, 8),
         "noise": torch.randn(2, 12, 8, 8),
         "t": t,
         "guidance_scale": scale,
-        "signal_noise": critic.signal_noise,
+        "signal_noise": diffusion.signal_noise,
         "predict": linear_predict(scale),
     }
     return Evidence(**(values | changes))
@@ -59,8 +59,8 @@ def test_flow_and_vp_agree_at_the_same_noise_level():
 
 
 @pytest.mark.parametrize("name", LOSS_FORMS)
-def test_nothing_moves_when_the_critic_agrees_at_scale_one(name):
-    """A critic that recognises exactly what is there leaves it there (nfsd below t = 0.2 pulls noise-free instead)."""
+def test_nothing_moves_when_the_diffusion_agrees_at_scale_one(name):
+    """A diffusion model that recognises exactly what is there leaves it there (nfsd below t = 0.2 pulls noise-free instead)."""
     latents = torch.randn(2, 12, 8, 8)
     agreed = Prediction(latents, latents, latents)
     reference = Reference(latents, lambda noisy, t: agreed)
@@ -68,8 +68,8 @@ def test_nothing_moves_when_the_critic_agrees_at_scale_one(name):
     assert torch.allclose(LOSS_FORMS[name](evidence), latents)
 
 
-def test_reference_delta_cancels_the_critics_own_error():
-    """Same image, same prompt: whatever the critic wrongly believes, the target is the start."""
+def test_reference_delta_cancels_the_diffusions_own_error():
+    """Same image, same prompt: whatever the diffusion model wrongly believes, the target is the start."""
     evidence = evidence_for(scale=1.0)
     evidence = evidence_for(
         scale=1.0,
@@ -100,23 +100,23 @@ def test_nfsd_at_small_t_is_sds_without_its_noise():
 @pytest.mark.parametrize("schedule", ["vp", "flow"])
 @pytest.mark.parametrize("steps", [1, 4, 10])
 def test_ddim_with_an_oracle_recovers_the_picture(schedule, steps):
-    critic = OracleCritic(picture(), schedule)
-    predict = lambda noisy, t: critic.predict(noisy, t, "", torch.zeros(2), 1.0)  # noqa: E731
-    latents = ddim(predict, critic.signal_noise, torch.randn(2, 12, 8, 8), 1.0, steps)
-    assert torch.allclose(critic.decode(latents)[1], picture(), atol=1e-6)
+    diffusion = Oracle(picture(), schedule)
+    predict = lambda noisy, t: diffusion.predict(noisy, t, "", torch.zeros(2), 1.0)  # noqa: E731
+    latents = ddim(predict, diffusion.signal_noise, torch.randn(2, 12, 8, 8), 1.0, steps)
+    assert torch.allclose(diffusion.decode(latents)[1], picture(), atol=1e-6)
 
 
 def test_ddim_of_a_perfect_gaussian_model_keeps_the_noise():
     """With x0 = 0 predicted, only sigma shrinks: the sampler puts the same noise back at every level."""
-    critic = OracleCritic(picture())
+    diffusion = Oracle(picture())
     seen = []
 
     def predict(noisy, t):
-        seen.append(noisy / critic.signal_noise(t)[1])
+        seen.append(noisy / diffusion.signal_noise(t)[1])
         return Prediction(*(torch.zeros_like(noisy),) * 3)
 
     noise = torch.randn(1, 12, 8, 8)
-    ddim(predict, critic.signal_noise, noise * critic.signal_noise(0.8)[1], 0.8, 5)
+    ddim(predict, diffusion.signal_noise, noise * diffusion.signal_noise(0.8)[1], 0.8, 5)
     assert all(torch.allclose(level, noise, atol=1e-4) for level in seen)
 
 
@@ -126,13 +126,13 @@ def test_sampling_needs_a_step():
 
 
 def test_text_to_image_and_edit_return_the_oracles_picture_at_the_asked_size():
-    critic = OracleCritic(picture())
+    diffusion = Oracle(picture())
     made = text_to_image(
-        critic, "x", torch.tensor([0.0, 90.0]), steps=3, guidance_scale=1.0, generator=torch.Generator().manual_seed(1)
+        diffusion, "x", torch.tensor([0.0, 90.0]), steps=3, guidance_scale=1.0, generator=torch.Generator().manual_seed(1)
     )
     assert made.shape == (2, 3, 16, 16) and torch.allclose(made[0], picture(), atol=1e-5)
     edited = edit_images(
-        critic,
+        diffusion,
         "x",
         torch.zeros(1, 3, 32, 32),
         torch.zeros(1),
@@ -146,7 +146,7 @@ def test_text_to_image_and_edit_return_the_oracles_picture_at_the_asked_size():
 def test_image_gradient_is_the_residual_for_a_lossless_encoder(space):
     """Folding pixels is orthogonal, so both spaces give (x - picture) / B."""
     images = torch.rand(2, 3, 16, 16) - 0.5
-    guide = Guide(OracleCritic(picture()), "x", space=space, weight="unit")
+    guide = Guide(Oracle(picture()), "x", space=space, weight="unit")
     moment = Moment(0.3, 1.0, torch.Generator().manual_seed(0))
     found = image_gradient(guide, SeenViews(images, torch.zeros(2)), moment)
     assert torch.allclose(found.gradient, (images - picture()) / 2, atol=1e-6)
@@ -157,12 +157,12 @@ def test_image_gradient_is_the_residual_for_a_lossless_encoder(space):
 def test_image_gradient_comes_back_at_the_render_size():
     images = torch.zeros(1, 3, 8, 8)
     moment = Moment(0.3, 1.0, torch.Generator().manual_seed(0))
-    found = image_gradient(Guide(OracleCritic(picture()), "x"), SeenViews(images, torch.zeros(1)), moment)
+    found = image_gradient(Guide(Oracle(picture()), "x"), SeenViews(images, torch.zeros(1)), moment)
     assert found.gradient.shape == images.shape
 
 
 def test_unchanged_start_is_its_own_target_despite_a_lossy_encoder():
-    class Lossy(OracleCritic):
+    class Lossy(Oracle):
         def encode(self, images):
             return 0.9 * super().encode(images)
 

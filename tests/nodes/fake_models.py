@@ -66,7 +66,7 @@ def fake_model(sampling=None):
 
 
 def fake_vae():
-    """A VAE object with the attributes that the critic uses."""
+    """A VAE object with the attributes that the diffusion model uses."""
     from comfy.model_patcher import ModelPatcher
 
     with torch.inference_mode():

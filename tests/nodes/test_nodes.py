@@ -83,11 +83,13 @@ def test_an_unknown_camera_path_is_refused(pack):
 def test_invert_returns_a_portrait_the_crop_and_its_camera(pack, generator, monkeypatch):
     module = pack.module("nodes.invert_image")
     toy = module.profile_named("built-in")
-    quick = replace(toy, invert_photo=replace(toy.invert_photo, starts=0, breed=replace(toy.invert_photo.breed, generations=0)))
+    quick = replace(
+        toy, invert_photo=replace(toy.invert_photo, starts=0, evolution=replace(toy.invert_photo.evolution, generations=0))
+    )
     monkeypatch.setattr(module, "profile_named", {"toy": quick}.__getitem__)
     found, aligned, camera = run(
         pack, "InvertImage", generator=generator, image=torch.rand(1, 48, 64, 3), profile="built-in", alignment="none", steps=2,
-        likeness_steps=1, seed=0, preview_every=1,
+        tuning_steps=1, seed=0, preview_every=1,
     )  # fmt: skip
     assert len(found) == 1 and not found.to_rgb.weight.requires_grad
     assert aligned.shape[0] == 1 and aligned.shape[1] == aligned.shape[2] and len(camera) == 1
@@ -96,10 +98,10 @@ def test_invert_returns_a_portrait_the_crop_and_its_camera(pack, generator, monk
 def test_invert_widgets_override_the_profile(pack):
     module = pack.module("nodes.invert_image")
     base = pack.module("portrait3d_core.presets").PROFILES["built-in"].invert_photo
-    kept = module.invert_settings(base, alignment="auto", steps=-1, likeness_steps=-1, preview_every=7)
-    assert (kept.steps, kept.likeness.steps, kept.preview_every) == (base.steps, base.likeness.steps, 7)
+    kept = module.invert_settings(base, alignment="auto", steps=-1, tuning_steps=-1, preview_every=7)
+    assert (kept.steps, kept.tuning.steps, kept.preview_every) == (base.steps, base.tuning.steps, 7)
     changed = module.invert_settings(base, "manual", 3, 0, 1, centre_x=0.2, centre_y=0.3, size=0.4, zoom=1.5)
-    assert (changed.steps, changed.likeness.steps) == (3, 0)
+    assert (changed.steps, changed.tuning.steps) == (3, 0)
     assert (changed.align.method, changed.align.centre, changed.align.size) == ("manual", (0.2, 0.3), 0.4)
 
 

@@ -30,14 +30,16 @@ def small(pack, monkeypatch):
     for node in ("refine_views", "fit_views"):
         monkeypatch.setattr(pack.module(f"nodes.{node}"), "refine_settings", lambda name: fit)
     toy = module.profile_named("toy")
-    quick = replace(toy, invert_photo=replace(toy.invert_photo, starts=0, breed=replace(toy.invert_photo.breed, generations=0)))
+    quick = replace(
+        toy, invert_photo=replace(toy.invert_photo, starts=0, evolution=replace(toy.invert_photo.evolution, generations=0))
+    )
     monkeypatch.setattr(module, "profile_named", {"toy": quick}.__getitem__)
 
 
 def inverted(pack, generator, portrait, **choice):
     image = torch.rand(1, 48, 48, 3, generator=torch.Generator().manual_seed(0))
     return run(
-        pack, "InvertImage", generator=generator, image=image, profile="toy", alignment="none", steps=3, likeness_steps=1,
+        pack, "InvertImage", generator=generator, image=image, profile="toy", alignment="none", steps=3, tuning_steps=1,
         seed=0, preview_every=1, **choice,
     )[0]  # fmt: skip
 

@@ -104,11 +104,13 @@ def test_the_camera_for_viewers_leads_back_to_the_same_view(pack, portrait, monk
 def invert(pack, generator, monkeypatch):
     module = pack.module("nodes.invert_image")
     toy = module.profile_named("built-in")
-    quick = replace(toy, invert_photo=replace(toy.invert_photo, starts=0, breed=replace(toy.invert_photo.breed, generations=0)))
+    quick = replace(
+        toy, invert_photo=replace(toy.invert_photo, starts=0, evolution=replace(toy.invert_photo.evolution, generations=0))
+    )
     monkeypatch.setattr(module, "profile_named", {"toy": quick}.__getitem__)
 
     def inverted(**inputs):
-        chosen = {"alignment": "none", "steps": 2, "likeness_steps": 0, "seed": 0, "preview_every": 1, **inputs}
+        chosen = {"alignment": "none", "steps": 2, "tuning_steps": 0, "seed": 0, "preview_every": 1, **inputs}
         return run(pack, "InvertImage", generator=generator, profile="built-in", **chosen)
 
     return inverted

@@ -5,8 +5,8 @@ import torch
 from builders import small_portrait
 
 from portrait3d_core.errors import SettingsError
-from portrait3d_core.optimisation.levels import LevelOptimiser, OptimiserSettings
 from portrait3d_core.optimisation.preconditioning import feature_mixing, mix_features, points_inside, visible_change
+from portrait3d_core.optimisation.trigrid import LevelOptimiser, OptimiserSettings
 from portrait3d_core.portrait.decoder import decode
 from portrait3d_core.portrait.trigrid import sample_trigrid
 

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from portrait3d_core.cameras.cameras import orbit_cameras
 from portrait3d_core.diffusion.model import Prediction, Prompt
-from portrait3d_core.diffusion.oracle import OracleCritic
+from portrait3d_core.diffusion.oracle import Oracle
 from portrait3d_core.errors import NumericalError
-from portrait3d_core.optimisation.levels import DivergedError
 from portrait3d_core.optimisation.perceptual import MultiScaleLoss
+from portrait3d_core.optimisation.trigrid import DivergedError
 from portrait3d_core.portrait.portrait import Portrait
 from portrait3d_core.stages.distill import distill
 from portrait3d_core.stages.invert.invert import invert
@@ -25,18 +25,18 @@ from portrait3d_core.stages.refine.fit_views import fit_loss, fit_views
 from portrait3d_core.stages.refine.refine import refine
 
 from .row import Row, count_row
-from .runs import DISTILL, INVERT, REFINE, critic, head, network, photo
+from .runs import DISTILL, INVERT, REFINE, diffusion, head, network, photo
 
 STEPS = 8
 Poison = Callable[[int], bool]
 """Whether the answer to the k-th question, k = 1, 2, ..., is NaN."""
 
 
-class PoisonedCritic(OracleCritic):
+class PoisonedModel(Oracle):
     """Predicts NaN when told to."""
 
     def __init__(self, poison: Poison) -> None:
-        super().__init__(critic().picture)
+        super().__init__(diffusion().picture)
         self._poison, self._asked = poison, 0
 
     def predict(self, noisy: Tensor, t: float, prompt: Prompt, yaw_deg: Tensor, guidance_scale: float) -> Prediction:
@@ -58,12 +58,12 @@ class PoisonedLoss:
 
 def run_distill(poison: Poison) -> Portrait:
     """Eight steps."""
-    return distill(head(), PoisonedCritic(poison), "x", replace(DISTILL, steps=STEPS))
+    return distill(head(), PoisonedModel(poison), "x", replace(DISTILL, steps=STEPS))
 
 
 def run_invert(poison: Poison) -> Portrait:
     """Five steps of search, three of likeness."""
-    settings = replace(INVERT, steps=5, likeness=replace(INVERT.likeness, steps=STEPS - 5))
+    settings = replace(INVERT, steps=5, tuning=replace(INVERT.tuning, steps=STEPS - 5))
     return invert(photo(), network(), settings, perceptual=PoisonedLoss(poison)).portrait
 
 
@@ -87,7 +87,7 @@ def rows(full: bool) -> Iterator[Row]:
         yield count_row(f"{name}: NaN at a step", "skipped and said, finite result", failures, len(points))
         yield Row(f"{name}: NaN at every step", *_gives_up(run, lambda asked: True))
     yield Row("distill: NaN from the third step on", *_gives_up(run_distill, lambda asked: asked > 2))
-    yield Row("refine: a redrawn view is NaN", *_gives_up(lambda poison: refine(head(), PoisonedCritic(poison), "x", REFINE),
+    yield Row("refine: a redrawn view is NaN", *_gives_up(lambda poison: refine(head(), PoisonedModel(poison), "x", REFINE),
                                                           lambda asked: asked == 3))  # fmt: skip
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from portrait3d_core.diffusion.oracle import OracleCritic
+from portrait3d_core.diffusion.oracle import Oracle
 from portrait3d_core.errors import Cancelled
 from portrait3d_core.generator.generator import Generator
 from portrait3d_core.guidance.views import ViewSettings
-from portrait3d_core.optimisation.levels import OptimiserSettings
+from portrait3d_core.optimisation.trigrid import OptimiserSettings
 from portrait3d_core.portrait.portrait import Portrait
 from portrait3d_core.rendering.render import RenderSettings
 from portrait3d_core.runtime.progress import OnStep, StepInfo, ignore_step
@@ -24,7 +24,7 @@ from portrait3d_core.runtime.run_state import RunStore
 from portrait3d_core.stages.align.align import AlignSettings
 from portrait3d_core.stages.distill import DistillSettings, distill
 from portrait3d_core.stages.invert.invert import InvertSettings, invert
-from portrait3d_core.stages.invert.trigrid_tuning import LikenessSettings
+from portrait3d_core.stages.invert.trigrid_tuning import TuningSettings
 from portrait3d_core.stages.refine.refine import refine
 from portrait3d_core.stages.refine.settings import RefineSettings
 
@@ -63,7 +63,7 @@ INVERT = InvertSettings(
     turn_deg=5.0,
     align=AlignSettings(method="none", resolution=32),
     render=RENDER,
-    likeness=LikenessSettings(steps=15, others_px=8),
+    tuning=TuningSettings(steps=15, others_px=8),
 )
 
 Stage = Callable[[OnStep, RunKeeper], Portrait]
@@ -88,19 +88,19 @@ def photo() -> Tensor:
 
 
 @cache
-def critic() -> OracleCritic:
+def diffusion() -> Oracle:
     """Wants everything to be of one colour."""
-    return OracleCritic(torch.tensor([0.6, -0.4, 0.1])[:, None, None].expand(3, 16, 16).contiguous())
+    return Oracle(torch.tensor([0.6, -0.4, 0.1])[:, None, None].expand(3, 16, 16).contiguous())
 
 
 def run_distill(on_step: OnStep = ignore_step, keep: RunKeeper = NO_KEEPER, **changes) -> Portrait:
     """55 steps, unless ``changes`` of the settings say otherwise."""
-    return distill(head(), critic(), "x", replace(DISTILL, **changes), seed=3, on_step=on_step, keep=keep)
+    return distill(head(), diffusion(), "x", replace(DISTILL, **changes), seed=3, on_step=on_step, keep=keep)
 
 
 def run_refine(on_step: OnStep = ignore_step, keep: RunKeeper = NO_KEEPER, **changes) -> Portrait:
     """21 views rendered and edited, 42 fitting steps."""
-    return refine(head(), critic(), "x", replace(REFINE, **changes), seed=3, on_step=on_step, keep=keep)
+    return refine(head(), diffusion(), "x", replace(REFINE, **changes), seed=3, on_step=on_step, keep=keep)
 
 
 def run_invert(on_step: OnStep = ignore_step, keep: RunKeeper = NO_KEEPER, **changes) -> Portrait:
@@ -112,7 +112,7 @@ STAGES: dict[str, Stage] = {"distill": run_distill, "refine": run_refine, "inver
 SHORT_STAGES: dict[str, Stage] = {
     "distill": partial(run_distill, steps=8),
     "refine": partial(run_refine, passes=1),
-    "invert": partial(run_invert, steps=5, likeness=replace(INVERT.likeness, steps=3)),
+    "invert": partial(run_invert, steps=5, tuning=replace(INVERT.tuning, steps=3)),
 }
 OTHERWISE: dict[str, dict[str, float]] = {
     "distill": {"entropy_weight": 0.02},

@@ -74,7 +74,7 @@ def inverting(graph: Graph, models: Models, number: int) -> None:
     """A picture taken for a head."""
     found = graph.add(
         "Portrait3DInvertImage", generator=["1", 0], image=graph.add("LoadImage", image="head.png")(), profile="built-in",
-        alignment="none", steps=4 + number % 3, likeness_steps=2, seed=number, preview_every=1,
+        alignment="none", steps=4 + number % 3, tuning_steps=2, seed=number, preview_every=1,
     )  # fmt: skip
     save(graph, found(), "portrait3d/soak")
 

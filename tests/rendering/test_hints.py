@@ -7,7 +7,7 @@ import torch
 
 from portrait3d_core.cameras.cameras import orbit_cameras
 from portrait3d_core.diffusion.model import with_hints
-from portrait3d_core.diffusion.oracle import OracleCritic
+from portrait3d_core.diffusion.oracle import Oracle
 from portrait3d_core.errors import GuidanceError, SettingsError
 from portrait3d_core.rendering.hints import FARTHEST, HINTS, Relief, hint_images
 from portrait3d_core.stages.distill import DistillSettings
@@ -88,11 +88,11 @@ def test_an_empty_view_has_no_hints():
         assert float(hint_images(name, empty).abs().max()) == 0
 
 
-def test_a_critic_without_control_net_refuses_hints():
-    critic = OracleCritic(torch.zeros(3, 8, 8))
-    assert with_hints(critic, "text", None) == "text"
+def test_a_diffusion_without_control_net_refuses_hints():
+    diffusion = Oracle(torch.zeros(3, 8, 8))
+    assert with_hints(diffusion, "text", None) == "text"
     with pytest.raises(GuidanceError, match="cannot be shown hints"):
-        with_hints(critic, "text", torch.zeros(1, 3, 8, 8))
+        with_hints(diffusion, "text", torch.zeros(1, 3, 8, 8))
 
 
 @pytest.mark.parametrize("settings", [DistillSettings, RefineSettings])

@@ -1,4 +1,4 @@
-"""Distillation with critics that know the answer: it must get there, and stop properly when it cannot."""
+"""Distillation with diffusion models that know the answer: it must get there, and stop properly when it cannot."""
 
 from dataclasses import replace
 
@@ -8,10 +8,10 @@ from builders import small_portrait
 
 from portrait3d_core.cameras.cameras import orbit_cameras
 from portrait3d_core.diffusion.model import combine_guidance
-from portrait3d_core.diffusion.oracle import OracleCritic
+from portrait3d_core.diffusion.oracle import Oracle
 from portrait3d_core.errors import Cancelled, NumericalError, SettingsError
 from portrait3d_core.guidance.views import ViewSettings, draw_cameras, draw_views
-from portrait3d_core.optimisation.levels import DivergedError, OptimiserSettings
+from portrait3d_core.optimisation.trigrid import DivergedError, OptimiserSettings
 from portrait3d_core.portrait.portrait import Scene
 from portrait3d_core.rendering.render import RenderSettings, render
 from portrait3d_core.stages.distill import (
@@ -53,7 +53,7 @@ def solid_portrait():
 
 
 def plain(side=16, **kwargs):
-    return OracleCritic(COLOUR[:, None, None].expand(3, side, side).contiguous(), **kwargs)
+    return Oracle(COLOUR[:, None, None].expand(3, side, side).contiguous(), **kwargs)
 
 
 def colour_error(portrait):
@@ -71,7 +71,7 @@ def equal(first, second):
     ("schedule", "space", "weight", "loss"),
     [("vp", "image", "unit", "sds"), ("flow", "latent", "paper", "sds"), ("vp", "latent", "unit", "multi_step_x0")],
 )
-def test_renders_reach_the_colour_that_the_critic_knows(schedule, space, weight, loss):
+def test_renders_reach_the_colour_that_the_diffusion_knows(schedule, space, weight, loss):
     settings = replace(QUICK, residual_space=space, residual_weight=weight, loss=loss)
     losses = []
     portrait = solid_portrait()
@@ -87,18 +87,18 @@ def test_adan_with_the_paper_rates_reaches_the_colour_too():
     assert colour_error(distill(solid_portrait(), plain(), "x", settings)) < 0.2
 
 
-def test_a_critic_that_already_agrees_moves_nothing_with_the_reference_form():
-    """Source and target prompt mean the same to this critic: the start is the target, to the last digit."""
+def test_a_diffusion_that_already_agrees_moves_nothing_with_the_reference_form():
+    """Source and target prompt mean the same to this diffusion model: the start is the target, to the last digit."""
 
-    class Opinionated(OracleCritic):
+    class Opinionated(Oracle):
         def predict(self, noisy, t, prompt, yaw_deg, guidance_scale):
             return combine_guidance(0.4 * noisy, 0.1 * noisy, guidance_scale)
 
     portrait = solid_portrait()
     settings = replace(QUICK, loss="reference_delta", steps=2)
-    critic = Opinionated(torch.zeros(3, 16, 16))
+    diffusion = Opinionated(torch.zeros(3, 16, 16))
     losses = []
-    distill(portrait, critic, "x", settings, source_prompt="x", on_step=lambda info: losses.append(info.loss))
+    distill(portrait, diffusion, "x", settings, source_prompt="x", on_step=lambda info: losses.append(info.loss))
     assert losses[0] < 1e-12
 
 
@@ -111,15 +111,15 @@ def test_input_stays_same_seed_same_result_other_seed_other_result():
     assert equal(first, again) and not equal(first, other) and not equal(first, portrait)
     assert not any(level.requires_grad for level in first.trigrid.levels.values())
     record = first.provenance.history[-1]
-    assert (record.stage, record.notes["seed"], record.notes["critic"]) == ("distill", 1, "oracle")
+    assert (record.stage, record.notes["seed"], record.notes["diffusion"]) == ("distill", 1, "oracle")
 
 
 def test_inputs_made_under_inference_mode_are_accepted():
     """ComfyUI runs nodes under inference mode; a stage called outside of it may still be given such tensors."""
     with torch.inference_mode():
-        portrait, critic = solid_portrait(), plain()
+        portrait, diffusion = solid_portrait(), plain()
     for space in ("image", "latent"):
-        result = distill(portrait, critic, "x", replace(QUICK, steps=2, residual_space=space))
+        result = distill(portrait, diffusion, "x", replace(QUICK, steps=2, residual_space=space))
         assert not any(level.is_inference() for level in result.trigrid.levels.values())
 
 
@@ -148,7 +148,7 @@ def test_cancelling_stops_at_once():
     assert seen == [1]
 
 
-class SometimesNaN(OracleCritic):
+class SometimesNaN(Oracle):
     """Predicts NaN in the calls whose number is in ``bad``."""
 
     bad = range(2, 4)
@@ -163,18 +163,18 @@ class SometimesNaN(OracleCritic):
 
 @pytest.mark.parametrize("space", ["image", "latent"])
 def test_a_few_bad_steps_are_skipped(space):
-    critic = SometimesNaN(plain().picture)
-    result = distill(solid_portrait(), critic, "x", replace(QUICK, steps=5, residual_space=space))
+    diffusion = SometimesNaN(plain().picture)
+    result = distill(solid_portrait(), diffusion, "x", replace(QUICK, steps=5, residual_space=space))
     assert all(torch.isfinite(level).all() for level in result.trigrid.levels.values())
 
 
 def test_many_bad_steps_end_with_the_last_good_portrait():
-    critic = SometimesNaN(plain().picture)
-    critic.bad = range(3, 100)
+    diffusion = SometimesNaN(plain().picture)
+    diffusion.bad = range(3, 100)
     settings = replace(QUICK, steps=20)
     portrait = solid_portrait()
     with pytest.raises(DivergedError, match="5 steps in a row, up to step 7") as caught:
-        distill(portrait, critic, "x", settings)
+        distill(portrait, diffusion, "x", settings)
     assert isinstance(caught.value, NumericalError)
     good = caught.value.portrait
     assert all(torch.isfinite(level).all() for level in good.trigrid.levels.values())

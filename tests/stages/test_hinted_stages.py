@@ -1,4 +1,4 @@
-"""What stages show a critic that takes hints: the start's shape, from the cameras of every step."""
+"""What stages show a diffusion model that takes hints: the start's shape, from the cameras of every step."""
 
 from dataclasses import replace
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from builders import small_portrait
 
-from portrait3d_core.diffusion.oracle import OracleCritic
+from portrait3d_core.diffusion.oracle import Oracle
 from portrait3d_core.errors import GuidanceError
 from portrait3d_core.guidance.views import ViewSettings, draw_views
 from portrait3d_core.rendering.hints import HINTS, Relief, hint_images
@@ -26,7 +26,7 @@ def rough_portrait():
     return replace(portrait, decoder=replace(decoder, out_weight=20 * decoder.out_weight))
 
 
-class HintedOracle(OracleCritic):
+class HintedOracle(Oracle):
     """Notes the hints that each prediction came with."""
 
     def __init__(self):
@@ -48,11 +48,11 @@ def settings(**changes):
 
 @pytest.mark.parametrize("name", HINTS)
 def test_distilling_shows_the_starts_shape_from_the_steps_own_cameras(name):
-    critic, portrait = HintedOracle(), rough_portrait()
-    distill(portrait, critic, "text", settings(steps=1, hint=name), seed=5)
+    diffusion, portrait = HintedOracle(), rough_portrait()
+    distill(portrait, diffusion, "text", settings(steps=1, hint=name), seed=5)
     views = draw_views(VIEWS, portrait.scene, torch.Generator().manual_seed(5))
     expected = hint_images(name, Relief.of(views.render(portrait, normals=True), views.cameras))
-    assert torch.allclose(critic.shown[0], expected, atol=1e-6)
+    assert torch.allclose(diffusion.shown[0], expected, atol=1e-6)
     assert not torch.allclose(expected[0], expected[1], atol=1e-3), "the two views of the step differ"
 
 
@@ -68,22 +68,22 @@ def test_hints_follow_the_cameras_but_not_the_changing_portrait(monkeypatch):
 
 
 def test_the_reference_form_shows_both_prompts_the_same_hints():
-    critic = HintedOracle()
-    distill(rough_portrait(), critic, "text", settings(steps=1, hint="mask", loss="reference_delta"), source_prompt="source")
-    assert len(critic.shown) == 2 and torch.equal(*critic.shown)
+    diffusion = HintedOracle()
+    distill(rough_portrait(), diffusion, "text", settings(steps=1, hint="mask", loss="reference_delta"), source_prompt="source")
+    assert len(diffusion.shown) == 2 and torch.equal(*diffusion.shown)
 
 
 @pytest.mark.parametrize("name", HINTS)
 def test_editing_shows_each_view_its_own_hint(name):
-    critic = HintedOracle()
+    diffusion = HintedOracle()
     refining = RefineSettings(resolution=16, crop=8, view_samples=4, edit_steps=2, hint=name)
     views = render_views(rough_portrait(), refining)
-    edit_views(views, critic, "text", refining)
+    edit_views(views, diffusion, "text", refining)
     expected = hint_images(name, relief_of(views))
-    assert len(critic.shown) == 2 * len(views)
-    assert all(torch.equal(hints, expected[index // 2][None]) for index, hints in enumerate(critic.shown))
+    assert len(diffusion.shown) == 2 * len(views)
+    assert all(torch.equal(hints, expected[index // 2][None]) for index, hints in enumerate(diffusion.shown))
 
 
-def test_hints_for_a_critic_that_takes_none_are_refused():
+def test_hints_for_a_diffusion_that_takes_none_are_refused():
     with pytest.raises(GuidanceError, match="cannot be shown hints"):
-        distill(rough_portrait(), OracleCritic(torch.zeros(3, 8, 8)), "text", settings(hint="depth"))
+        distill(rough_portrait(), Oracle(torch.zeros(3, 8, 8)), "text", settings(hint="depth"))

@@ -17,7 +17,7 @@ from portrait3d_core.rendering.render import RenderSettings, render
 from portrait3d_core.runtime.files import read_safetensors, write_safetensors
 from portrait3d_core.stages.align.align import AlignSettings
 from portrait3d_core.stages.invert.invert import InvertSettings, invert
-from portrait3d_core.stages.invert.trigrid_tuning import LikenessSettings
+from portrait3d_core.stages.invert.trigrid_tuning import TuningSettings
 from portrait3d_core.stages.mesh.mesh import MeshSettings, extract_mesh
 from portrait3d_core.stages.pose import LIMITS_DEG, PoseSettings, pose_portrait
 
@@ -109,7 +109,7 @@ SEARCH = InvertSettings(
     latent_noise=0.0,
     align=AlignSettings(method="none", resolution=32),
     render=RENDER,
-    likeness=LikenessSettings(steps=1, others_px=8),
+    tuning=TuningSettings(steps=1, others_px=8),
     optimise_pose=True,
 )
 

@@ -1,9 +1,7 @@
 """Invert: find the latent whose portrait looks like photos of one person (docs/method.md, "Inversion").
 
-One latent per layer (W+) starts at the average face and is moved by Adam so that its rendering from each photo's camera
-resembles that aligned photo. Fading noise on the latent keeps the first half exploring. Optional parts: choose the best
-of several starts, optimise the generator's noise patterns, turn the cameras a little, predict and optimise the body pose
-of each photo, and finally let the tri-grid itself deviate (:mod:`portrait3d_core.stages.invert.trigrid_tuning`).
+Frame the photos, find a start, search the latent, and let the tri-grid itself deviate a little: one function each, in the
+files beside this one.
 
 Differs from the paper: several photos may be inverted together; without a discriminator the pose starts at what the
 generator expects for the camera; the photo's mask, where known, is used; the image distance needs no VGG weights, unless
@@ -12,95 +10,31 @@ one that has them is given; optimised noise patterns stay in the resulting portr
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from ...cameras.cameras import Cameras, frontal_camera
-from ...errors import ImageError, SettingsError
+from ...errors import ImageError
 from ...generator.discriminator import Discriminator
 from ...generator.generator import Generator
 from ...optimisation.perceptual import MultiScaleLoss, Perceptual
 from ...portrait.portrait import Portrait
-from ...rendering.render import RenderSettings
-from ...runtime.checks import check_finite_fields
+from ...runtime.job import QUIET, Job
 from ...runtime.memory import explain_out_of_memory
-from ...runtime.progress import OnStep, ignore_step
-from ...runtime.resume import NO_KEEPER, RunKeeper
 from ..align.align import Alignment, AlignSettings, align
 from ..align.foreground import Face
-from .breeding import BreedSettings, breed
-from .latent_search import best_start, scouts, search_latent
+from .evolution import best_start, evolve
+from .latent_search import search_latent
 from .latent_statistics import LatentStatistics, latent_statistics, predict_pose, random_codes, reference_face, reference_mask
-from .photo_log import PhotoLog
 from .photo_loss import PhotoLoss
-from .trigrid_tuning import LikenessSettings, tune_likeness
+from .settings import InvertSettings
+from .trigrid_tuning import tune_trigrid
 
 STAGE = "invert"
-
-
-@dataclass(frozen=True)
-class InvertSettings:
-    """How a latent is searched.
-
-    steps: Adam steps on the latent.
-    learning_rate: its peak; it rises over the first 5 % and falls over the last 25 % of the steps.
-    latent_noise: strength of the noise on the latent, in standard deviations of the latents; gone after 75 %.
-    w_samples: random latents from which the average face and the deviation are estimated.
-    starts: compare this many of them with the photo and start from the best; 0 starts from the average face.
-    optimise_noise: also optimise the noise patterns of the backbone.
-    turn_deg: let each camera turn up to this many degrees in yaw and pitch; 0 keeps it.
-    mask_weight: weight of the silhouette where a mask is known.
-    align: how the photo is framed.  render: how finely the view is rendered.  superresolution: compare after upsampling.
-    likeness: the optional last part on the tri-grid.
-    preview_every: a picture accompanies every so many steps.
-    optimise_pose: also find the body pose of the photo; without effect for generators without a body model.
-    breed: cross the ``starts`` random heads for a better start (:mod:`portrait3d_core.stages.invert.breeding`).
-    pull: weight of the latent's mean squared distance from the start, in standard deviations; keeps heads natural.
-    """
-
-    steps: int = 300
-    learning_rate: float = 0.01
-    latent_noise: float = 0.05
-    w_samples: int = 600
-    starts: int = 0
-    optimise_noise: bool = False
-    turn_deg: float = 0.0
-    mask_weight: float = 1.0
-    align: AlignSettings = AlignSettings()
-    render: RenderSettings = RenderSettings(resolution=128, march="fine")
-    superresolution: bool = False
-    likeness: LikenessSettings = LikenessSettings()
-    preview_every: int = 10
-    optimise_pose: bool = False
-    breed: BreedSettings = BreedSettings()
-    pull: float = 0.0
-
-    def __post_init__(self) -> None:
-        check_finite_fields(self)
-        if self.steps < 1 or self.w_samples < 2 or self.preview_every < 1 or not 0 <= self.starts <= self.w_samples:
-            raise SettingsError(
-                f"steps {self.steps}, w_samples {self.w_samples}, starts {self.starts}, preview_every {self.preview_every}",
-                expected="steps and preview_every at least 1, w_samples at least 2, starts 0 to w_samples",
-            )
-        if self.learning_rate <= 0 or self.latent_noise < 0 or self.mask_weight < 0 or not 0 <= self.turn_deg <= 45:
-            raise SettingsError(
-                f"learning_rate {self.learning_rate}, latent_noise {self.latent_noise}, mask_weight {self.mask_weight}, "
-                f"turn_deg {self.turn_deg}",
-                expected="learning_rate above 0, latent_noise and mask_weight at least 0, turn_deg 0 to 45",
-            )
-        if self.pull < 0 or (self.breed.generations and self.starts < 2):
-            raise SettingsError(
-                f"pull {self.pull}, starts {self.starts}, breed.generations {self.breed.generations}",
-                expected="pull at least 0, and at least 2 starts to breed from",
-            )
-
-    @property
-    def trials(self) -> int:
-        """How many heads are looked at before the search."""
-        return self.starts + self.breed.trials if self.breed.generations else 0
 
 
 @dataclass(frozen=True)
@@ -139,43 +73,15 @@ class Inversion:
         return torch.stack([alignment.image for alignment in self.alignments])
 
 
-def invert(
-    image: Tensor,  # [H, W, 3|4], sRGB 0..1
-    generator: Generator,
-    settings: InvertSettings,
-    *,
-    mask: Tensor | None = None,  # [H, W], 0..1, 1 = the person
-    camera: Cameras | None = None,  # the aligned photo's camera, None = frontal
-    perceptual: Perceptual | None = None,
-    discriminator: Discriminator | None = None,
-    seed: int = 0,
-    on_step: OnStep = ignore_step,
-    keep: RunKeeper = NO_KEEPER,
-) -> Inversion:
-    """Turn one photo into a portrait: :func:`invert_photos` of a single :class:`Photo`."""
-    return invert_photos(
-        [Photo(image, mask, camera)],
-        generator,
-        settings,
-        perceptual=perceptual,
-        discriminator=discriminator,
-        seed=seed,
-        on_step=on_step,
-        keep=keep,
-    )
-
-
 @explain_out_of_memory
-def invert_photos(
+def invert(
     photos: Sequence[Photo],
     generator: Generator,
     settings: InvertSettings,
     *,
     perceptual: Perceptual | None = None,  # image distance, None = MultiScaleLoss
     discriminator: Discriminator | None = None,  # reads the first body pose off the photo, None = the generator's guess
-    seed: int = 0,
-    on_step: OnStep = ignore_step,
-    keep: RunKeeper = NO_KEEPER,
+    job: Job = QUIET,
 ) -> Inversion:
     """Turn photos of one person into one portrait. The same inputs and seed give the same result on the CPU.
 
@@ -184,81 +90,69 @@ def invert_photos(
 
     Raises:
         ImageError: there is no photo, or one cannot be used or framed.
-        NumericalError: the optimisation became non-finite and stayed so.
+        DivergedError: the optimisation became non-finite and stayed so.
         TooLittleMemoryError: not even the smallest chunk of rays fits.
     """
     if not photos:
         raise ImageError("There is no photo to invert", expected="at least one")
     with torch.inference_mode(False), torch.enable_grad():
-        keep = keep.about(
-            photos, generator.config, generator, settings, perceptual, discriminator, seed, generator.w_avg.device.type
-        )
+        device = generator.w_avg.device
+        job = job.about(photos, generator.config, generator, settings, perceptual, discriminator, device.type)
         statistics = latent_statistics(generator, settings.w_samples)
-        alignments = tuple(_framed(photos, generator, statistics, settings.align))
+        alignments = frame(photos, generator, statistics, settings.align)
         views = [
-            PhotoLoss(
-                target=alignment.image.permute(2, 0, 1)[None] * 2 - 1,
-                mask=None if alignment.mask is None else alignment.mask[None, None],
-                perceptual=perceptual or MultiScaleLoss(),
-                mask_weight=settings.mask_weight,
-                settings=settings.render,
-                superresolution=settings.superresolution,
-                camera=_camera_of(photo, generator),
-            )
+            photo_loss(photo, alignment, generator, settings, perceptual or MultiScaleLoss())
             for photo, alignment in zip(photos, alignments, strict=True)
         ]
-        log = PhotoLog(STAGE, settings.trials + settings.steps + settings.likeness.steps, settings.preview_every, on_step)
         if settings.optimise_pose and generator.body is not None:
             views = [replace(view, pose=predict_pose(view, generator, discriminator)) for view in views]
-            statistics = latent_statistics(generator, settings.w_samples, _poses(views).mean(dim=0, keepdim=True))
-        start = _start(generator, statistics, views, settings, seed, log)
-        portrait, views = search_latent(generator, start, statistics, views, settings, seed, log, keep)
-        portrait = tune_likeness(portrait, views, settings.likeness, log, keep)
-        pose = None if views[0].pose is None else _poses(views).cpu()
-        crops = [_crop_note(alignment) for alignment in alignments]
-        notes = {"seed": seed, "crop_px": _one_or_all(crops), "loss": log.losses[-1]}
-        if pose is not None:
-            degrees = [[round(angle, 2) for angle in angles] for angles in torch.rad2deg(pose).tolist()]
-            notes["pose_deg"] = _one_or_all(degrees)
-        portrait = portrait.with_stage(STAGE, settings, **notes)
-        cameras = Cameras.cat([view.camera.to("cpu") for view in views])
-    return Inversion(portrait, alignments, cameras, tuple(log.losses), pose)
-
-
-def _start(
-    generator: Generator,
-    statistics: LatentStatistics,
-    views: Sequence[PhotoLoss],
-    settings: InvertSettings,
-    seed: int,
-    log: PhotoLog,
-) -> Tensor:
-    """[1, num_ws, w_dim] the latent from which the search starts."""
-    if not settings.breed.generations:
-        return best_start(generator, statistics, views, settings.starts)
-    codes, random = random_codes(generator, settings.starts), torch.Generator().manual_seed(seed)
-    pose = _poses(views).mean(dim=0, keepdim=True) if views[0].pose is not None else None
-    return breed(codes, generator, scouts(views), settings.breed, pose, random, log)
+            statistics = latent_statistics(generator, settings.w_samples, mean_pose(views))
+        trials, steps, every = settings.trials, settings.steps, settings.preview_every
+        total = trials + steps + settings.tuning.steps
+        if settings.evolution.generations:
+            codes, part = random_codes(generator, settings.starts), job.part(STAGE, 0, total)
+            start, tried = evolve(codes, generator, views, settings.evolution, part, pose=mean_pose(views), preview_every=every)
+        else:
+            start, tried = best_start(generator, statistics, views, settings.starts), []
+        found = search_latent(generator, start, statistics, views, settings, job.part(STAGE, trials, total))
+        part = job.part(STAGE, trials + steps, total)
+        portrait, tuned = tune_trigrid(found.portrait, found.views, settings.tuning, part, preview_every=every)
+    losses, poses = (*tried, *found.losses, *tuned), all_poses(found.views)
+    notes = {"seed": job.seed, "crop_px": one_or_all([crop_note(alignment) for alignment in alignments]), "loss": losses[-1]}
+    if poses is not None:
+        notes["pose_deg"] = one_or_all([[round(angle, 2) for angle in pose] for pose in torch.rad2deg(poses).tolist()])
+    cameras = Cameras.cat([view.camera.to("cpu") for view in found.views])
+    return Inversion(portrait.with_stage(STAGE, settings, **notes), alignments, cameras, losses, poses)
 
 
 # ---------------------------------------------------------------------------------------------------------------
 # The photos
 
 
-def _camera_of(photo: Photo, generator: Generator) -> Cameras:
-    """The photo's camera, on the generator's device."""
+def photo_loss(
+    photo: Photo, alignment: Alignment, generator: Generator, settings: InvertSettings, perceptual: Perceptual
+) -> PhotoLoss:
+    """How a rendering is compared with a framed photo."""
     camera = frontal_camera(generator.config.scene.focal) if photo.camera is None else photo.camera
-    return camera.to(generator.w_avg.device)
+    return PhotoLoss(
+        target=rearrange(alignment.image, "h w c -> 1 c h w") * 2 - 1,
+        mask=None if alignment.mask is None else alignment.mask[None, None],
+        perceptual=perceptual,
+        mask_weight=settings.mask_weight,
+        settings=settings.render,
+        superresolution=settings.superresolution,
+        camera=camera.to(generator.w_avg.device),
+    )
 
 
-def _framed(
+def frame(
     photos: Sequence[Photo], generator: Generator, statistics: LatentStatistics, settings: AlignSettings
-) -> Iterator[Alignment]:
+) -> tuple[Alignment, ...]:
     """Every photo in the generator's frame, as its camera sees it. Raises ImageError, naming the photo if there are several.
 
     Photos are aligned on the processor: resizing them by any factor is more than MPS can do.
     """
-    device = generator.w_avg.device
+    framed = []
     for number, photo in enumerate(photos, start=1):
         reference = target = None
         if settings.method not in ("none", "manual"):
@@ -272,20 +166,30 @@ def _framed(
             if len(photos) == 1:
                 raise
             raise ImageError(f"Image {number}: {error.found}", expected=error.expected, fix=error.fix) from error
+        device = generator.w_avg.device
         found = None if aligned.mask is None else aligned.mask.to(device)
-        yield replace(aligned, image=aligned.image.to(device), mask=found)
+        framed.append(replace(aligned, image=aligned.image.to(device), mask=found))
+    return tuple(framed)
 
 
-def _poses(views: Sequence[PhotoLoss]) -> Tensor:
-    """[B, 6] the body poses of views that have one."""
-    return torch.cat([view.pose for view in views if view.pose is not None])
+def all_poses(views: Sequence[PhotoLoss]) -> Tensor | None:
+    """[B, 6] the body poses of the views, on the CPU; None if they have none."""
+    poses = [view.pose for view in views if view.pose is not None]
+    return torch.cat(poses).cpu() if poses else None
 
 
-def _crop_note(alignment: Alignment) -> list[float]:
+def mean_pose(views: Sequence[PhotoLoss]) -> Tensor | None:
+    """[1, 6] the mean body pose of the views, where they are rendered; None if they have none."""
+    poses = all_poses(views)
+    return None if poses is None else poses.mean(dim=0, keepdim=True).to(views[0].target.device)
+
+
+def crop_note(alignment: Alignment) -> list[float]:
+    """Centre and size of the crop in pixels."""
     crop = alignment.crop
     return [round(crop.centre_x, 2), round(crop.centre_y, 2), round(crop.size, 2)]
 
 
-def _one_or_all(values: list) -> list:
+def one_or_all(values: list) -> list:
     """The only value, or the list of several."""
     return values[0] if len(values) == 1 else values

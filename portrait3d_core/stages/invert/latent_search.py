@@ -1,65 +1,122 @@
-"""The search for a latent whose portrait looks like given photos: the start, the schedules and the Adam loop.
+"""The search for a latent whose portrait looks like given photos (docs/method.md, "Inversion").
 
-Source: docs/method.md, section "Inversion".
+One latent per layer (W+) is moved by Adam from where it starts. Fading noise on it keeps the first half exploring; with it
+may move each camera a little, the body poses, and the noise patterns of the generator's backbone.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
-import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ...cameras.cameras import Cameras, orbit_cameras
 from ...generator.generator import Generator
-from ...optimisation.finite_adam import FiniteAdam
+from ...optimisation.learning_rate import cosine_ramp
+from ...optimisation.loop import Seen, optimise
+from ...optimisation.optimised import Optimised
 from ...portrait.portrait import Portrait
 from ...rendering.chunks import rays_that_fit
-from ...runtime.memory import SmallerChunks
-from ...runtime.resume import NO_KEEPER, RunKeeper
-from .latent_statistics import LatentStatistics, to_w_plus
-from .noise_patterns import lent_noise, noise_regulariser, normalise
-from .photo_log import PhotoLog
-from .photo_loss import Look, PhotoLoss, compare, in_chunks
+from ...runtime.job import Job
+from .latent_statistics import LatentStatistics
+from .photo_loss import PhotoLoss, compare, in_chunks, side_by_side
+from .settings import InvertSettings
 
-if TYPE_CHECKING:
-    from .invert import InvertSettings
-
+STAGE_SEARCH = "invert: search"
 NOISE_WEIGHT = 1e5
-"""Weight of the noise regulariser (docs/method.md, "Inversion")."""
+"""Weight of the noise regulariser."""
+RISE, FALL = 0.05, 0.25
+"""Shares of the steps in which the learning rate rises and falls."""
+EXPLORING = 0.75
+"""Share of the steps after which the noise on the latent is gone."""
 
 
-@torch.no_grad()
-def best_start(generator: Generator, statistics: LatentStatistics, views: Sequence[PhotoLoss], starts: int) -> Tensor:
-    """[1, num_ws, w_dim]: of the average and the first ``starts`` random latents, the one closest to the photos."""
-    candidates = [to_w_plus(w, generator) for w in (statistics.average, *statistics.samples[:starts])]
-    if len(candidates) == 1:
-        return candidates[0]
-    rough = scouts(views)
-    losses = [float(compare(generator.synthesise(w), rough)[0]) for w in candidates]
-    return candidates[int(np.nanargmin(np.nan_to_num(losses, nan=np.inf)))]
+class Guess(NamedTuple):
+    """What is searched: latent [1, num_ws, w_dim], and the views with the cameras and poses that go with it."""
+
+    latent: Tensor
+    views: list[PhotoLoss]
 
 
-def scouts(views: Sequence[PhotoLoss]) -> list[PhotoLoss]:
-    """The same comparisons at half the resolution and without upsampling, which is enough to rank candidates."""
-    resolution = max(8, views[0].settings.resolution // 2)
-    return [replace(v, settings=replace(v.settings, resolution=resolution), superresolution=False) for v in views]
+class Found(NamedTuple):
+    """What was found: the canonical portrait, the views with their cameras and poses, and the loss of every finite step."""
+
+    portrait: Portrait
+    views: list[PhotoLoss]
+    losses: list[float]
 
 
-def learning_rate_ramp(t: float) -> float:
-    """Factor of the learning rate at progress t in [0, 1): up over the first 5 %, down over the last 25 %."""
-    down = 0.5 - 0.5 * math.cos(math.pi * min(1.0, (1 - t) / 0.25))
-    return down * min(1.0, t / 0.05)
+def search_latent(
+    generator: Generator,
+    start: Tensor,  # [1, num_ws, w_dim]
+    statistics: LatentStatistics,
+    views: Sequence[PhotoLoss],
+    settings: InvertSettings,
+    job: Job,
+) -> Found:
+    """Optimise W+ from ``start``, the poses from those of ``views``, and what the settings add.
+
+    Raises DivergedError, TooLittleMemoryError, and whatever ``job.on_step`` raises.
+    """
+    random = job.random()
+    with lent_noise(generator, settings.optimise_noise, random) as noises:
+        leaves = {"latent": start.clone().requires_grad_()} | numbered(
+            turn=[torch.zeros(2, requires_grad=True) for _ in views] if settings.turn_deg else [],
+            pose=[view.pose.clone().requires_grad_() for view in views if view.pose is not None],
+            noise=noises,
+        )
+        optimised = Optimised(
+            STAGE_SEARCH,
+            leaves,
+            make=partial(_guess, views, settings.turn_deg),
+            optimiser=torch.optim.Adam(list(leaves.values()), lr=settings.learning_rate),
+            rate=lambda step: cosine_ramp(step, settings.steps, up=RISE, down=FALL),
+            project=lambda: whiten(noises),
+        )
+
+        def look(guess: Guess, step: int, rays: int) -> Seen:
+            explored = settings.latent_noise * fading(step, settings.steps) * statistics.deviation
+            noisy = guess.latent + explored * torch.randn(guess.latent.shape, generator=random).to(guess.latent)
+            loss, renderings = compare(generator.synthesise(noisy), in_chunks(guess.views, rays))
+            if noises:
+                loss = loss + NOISE_WEIGHT * autocorrelation(noises)
+            if settings.pull:
+                away = (guess.latent - start) / statistics.deviation
+                loss = loss + settings.pull * away.square().sum(dim=-1).mean()
+            return Seen(loss, float(loss.detach()), side_by_side(renderings))
+
+        rays = rays_that_fit(settings.render, start.device)
+        optimise(optimised, look, settings.steps, job, rays=rays, random=random, preview_every=settings.preview_every)
+        with torch.no_grad():
+            latent, found = optimised.current()
+            portrait = generator.synthesise(latent).clone()
+    return Found(portrait, [replace(v, pose=None if v.pose is None else v.pose.detach()) for v in found], optimised.losses)
 
 
-def latent_noise_ramp(t: float) -> float:
-    """Factor of the latent noise at progress t in [0, 1): falls quadratically to 0 at 75 %."""
-    return max(0.0, 1 - t / 0.75) ** 2
+def _guess(views: Sequence[PhotoLoss], turn_deg: float, leaves: Mapping[str, Tensor]) -> Guess:
+    """The latent, and the views as the leaves have turned and posed them."""
+    moved = []
+    for index, view in enumerate(views):
+        turn, pose = leaves.get(f"turn.{index}"), leaves.get(f"pose.{index}")
+        camera = view.camera if turn is None else turned(view.camera, turn_deg * turn.tanh())
+        moved.append(replace(view, camera=camera, pose=pose))
+    return Guess(leaves["latent"], moved)
+
+
+def numbered(**leaves: list[Tensor]) -> dict[str, Tensor]:
+    """Lists of leaves as one mapping: "turn.0", "turn.1", ..."""
+    return {f"{name}.{index}": leaf for name, group in leaves.items() for index, leaf in enumerate(group)}
+
+
+def fading(step: int, total: int) -> float:
+    """Factor of the noise on the latent at step 1..total: 1, then falling quadratically to 0."""
+    return max(0.0, 1 - (step - 1) / total / EXPLORING) ** 2
 
 
 def turned(camera: Cameras, offset_deg: Tensor) -> Cameras:
@@ -72,62 +129,43 @@ def turned(camera: Cameras, offset_deg: Tensor) -> Cameras:
     return Cameras(moved.cam2world.to(camera.cam2world), camera.intrinsics)
 
 
-def search_latent(
-    generator: Generator,
-    start: Tensor,
-    statistics: LatentStatistics,
-    views: Sequence[PhotoLoss],
-    settings: InvertSettings,
-    seed: int,
-    log: PhotoLog,
-    keep: RunKeeper = NO_KEEPER,
-) -> tuple[Portrait, list[PhotoLoss]]:
-    """Optimise W+ and, starting from those of ``views``, the poses, and what the settings add.
-
-    Returns the canonical portrait, and the views with the cameras and poses found. Raises NumericalError, and whatever
-    ``log`` raises.
-    """
-    random = torch.Generator().manual_seed(seed)
-    latent = start.clone().requires_grad_()
-    turns = [torch.zeros(2, requires_grad=True) for _ in views] if settings.turn_deg else []
-    poses = [view.pose.clone().requires_grad_() for view in views if view.pose is not None]
-
-    def moved() -> list[PhotoLoss]:
-        """The views as the leaves have them now."""
-        cameras = [turned(v.camera, settings.turn_deg * turn.tanh()) for v, turn in zip(views, turns, strict=False)]
-        return [
-            replace(view, camera=cameras[i] if cameras else view.camera, pose=poses[i] if poses else None)
-            for i, view in enumerate(views)
-        ]
-
-    with lent_noise(generator, settings.optimise_noise, random) as noises:
-        adam = FiniteAdam("invert", {"latent": latent} | numbered(turns=turns, poses=poses, noises=noises))
-        attempt = SmallerChunks(rays_that_fit(settings.render, start.device), random)
-
-        def look(t: float, rays: int) -> Look:
-            noise_scale = settings.latent_noise * latent_noise_ramp(t) * statistics.deviation
-            noisy = latent + noise_scale * torch.randn(latent.shape, generator=random).to(latent)
-            loss, renderings = compare(generator.synthesise(noisy), in_chunks(moved(), rays))
-            if noises:
-                loss = loss + NOISE_WEIGHT * noise_regulariser(noises)
-            if settings.pull:
-                loss = loss + settings.pull * ((latent - start) / statistics.deviation).square().sum(dim=-1).mean()
-            return Look.at(loss, renderings, adam)
-
-        with keep.run("invert: search", settings.steps, {"adam": adam, "log": log}, random) as run:
-            for step in run.steps():
-                t = (step - 1) / settings.steps
-                seen = attempt(partial(look, t))
-                with run.update(step):
-                    adam.step(seen.loss, seen.gradients, settings.learning_rate * learning_rate_ramp(t))
-                    normalise(noises)
-                    log.losses.append(seen.loss)
-                log.report(seen.pictures)
-        with torch.no_grad():
-            portrait = generator.synthesise(latent.detach()).clone()
-            return portrait, [replace(v, pose=None if v.pose is None else v.pose.detach()) for v in moved()]
+# ---------------------------------------------------------------------------------------------------------------
+# The noise patterns of the backbone
 
 
-def numbered(**leaves: list[Tensor]) -> dict[str, Tensor]:
-    """Lists of leaves as one mapping: "turns.0", "turns.1", ..."""
-    return {f"{name}.{index}": leaf for name, group in leaves.items() for index, leaf in enumerate(group)}
+@contextmanager
+def lent_noise(generator: Generator, active: bool, random: torch.Generator) -> Iterator[list[Tensor]]:
+    """Lend the backbone fresh, trainable noise patterns (none when not ``active``); its own return at the end."""
+    owners = [m for m in generator.backbone.synthesis.modules() if "noise_const" in dict(m.named_buffers(recurse=False))]
+    owners = owners if active else []
+    originals: list[Tensor] = [module.get_buffer("noise_const") for module in owners]
+    leaves = [torch.randn(own.shape, generator=random).to(own).requires_grad_() for own in originals]
+    try:
+        for module, leaf in zip(owners, leaves, strict=True):
+            module.noise_const = leaf
+        yield leaves
+    finally:
+        for module, original in zip(owners, originals, strict=True):
+            module.noise_const = original
+
+
+@torch.no_grad()
+def whiten(noises: list[Tensor]) -> None:
+    """Give every noise pattern mean 0 and root mean square 1, in place."""
+    for noise in noises:
+        noise -= noise.mean()
+        noise *= noise.square().mean().rsqrt()
+
+
+def autocorrelation(noises: list[Tensor]) -> Tensor:
+    """Squared correlation of noise patterns [R, R] with their shifted selves, at every scale down to 8 px."""
+    total = torch.zeros((), device=noises[0].device)
+    for noise in noises:
+        noise = noise[None, None]
+        while True:
+            for axis in (-1, -2):
+                total = total + (noise * noise.roll(1, dims=axis)).mean().square()
+            if noise.shape[-1] <= 8:
+                break
+            noise = F.avg_pool2d(noise, 2)
+    return total

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor
 
 from ...cameras.cameras import Cameras
-from ...optimisation.finite_adam import FiniteAdam
 from ...optimisation.perceptual import Perceptual
 from ...portrait.portrait import Portrait
 from ...rendering.render import Rendering, RenderSettings, render, render_super
@@ -63,18 +62,9 @@ def in_chunks(photos: Sequence[PhotoLoss], rays: int) -> list[PhotoLoss]:
     return [replace(photo, settings=replace(photo.settings, rays_per_chunk=rays)) for photo in photos]
 
 
-class Look(NamedTuple):
-    """One step's comparison, free of any graph: the loss, its gradients, and what was seen [B, H, W, 3] in 0..1."""
-
-    loss: float
-    gradients: tuple[Tensor, ...]
-    pictures: Tensor
-
-    @staticmethod
-    def at(loss: Tensor, renderings: Sequence[Rendering], adam: FiniteAdam) -> Look:
-        """The look of a scalar loss at renderings of one view each, for the leaves of ``adam``."""
-        gradients = adam.gradients(loss)
-        return Look(float(loss.detach()), gradients, torch.cat([rendering.image().detach() for rendering in renderings]))
+def side_by_side(renderings: Sequence[Rendering]) -> Tensor:
+    """[H, B W, 3] in 0..1: B renderings of one view each, next to each other, without a graph."""
+    return rearrange([rendering.image()[0].detach() for rendering in renderings], "b h w c -> h (b w) c")
 
 
 def in_pose(portrait: Portrait, pose: Tensor | None) -> Portrait:

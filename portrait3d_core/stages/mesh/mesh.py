@@ -26,8 +26,9 @@ from ...portrait.portrait import Portrait, Scene
 from ...rendering.field import POINTS_PER_CHUNK, density, for_reading
 from ...rendering.rays import camera_rays
 from ...rendering.render import RenderSettings, render
+from ...runtime.job import QUIET, Job
 from ...runtime.memory import SmallerChunks, explain_out_of_memory
-from ...runtime.progress import OnStep, StepInfo, ignore_step
+from ...runtime.progress import StepInfo
 from .isosurface import decimate, field_normals, largest_piece, marching_cubes
 from .mesh_file import Mesh, save_mesh
 from .surface_colours import along_normals
@@ -92,7 +93,7 @@ class _Lattice:
 def extract_mesh(
     portrait: Portrait,
     settings: MeshSettings = MeshSettings(),
-    on_step: OnStep = ignore_step,
+    job: Job = QUIET,
 ) -> Mesh:
     """The closed surface of one portrait, y up, in metres. That of a posed portrait is extracted in the canonical pose
     and then moved with the body.
@@ -109,30 +110,30 @@ def extract_mesh(
     portrait = replace(portrait, body=None)
     steps = 4 if settings.texture_size is None else 4 + VIEW_COUNT
     level = surface_logit(portrait) if settings.level is None else density_to_logit(settings.level)
-    on_step(StepInfo(STAGE, 1, steps))
+    job.on_step(StepInfo(STAGE, 1, steps))
     lattice = _bust_lattice(portrait, settings)
     quick = for_reading(portrait, POINTS_PER_SQUARE * settings.resolution**2)
     field, value_range = _sample_lattice(quick, lattice, level)
     _check_level(level, value_range)
-    on_step(StepInfo(STAGE, 2, steps))
+    job.on_step(StepInfo(STAGE, 2, steps))
     vertices, faces = marching_cubes(field, level)
     if settings.largest_only:
         vertices, faces = largest_piece(vertices, faces)
     if settings.max_faces is not None and len(faces) > settings.max_faces:
         vertices, faces = decimate(vertices, faces, settings.max_faces)
-    on_step(StepInfo(STAGE, 3, steps))
+    job.on_step(StepInfo(STAGE, 3, steps))
     normals = field_normals(field, vertices)
     world = lattice.points(vertices.to(lattice.corner) - 1).cpu()  # the field has one lattice step of padding
     colours = along_normals(quick, world, normals, float(lattice.corner[1]))
     low, high = (logit_to_density(value) for value in value_range)
     mesh = Mesh(world, faces, colours, normals, logit_to_density(level), (low, high))
-    on_step(StepInfo(STAGE, 4, steps))
+    job.on_step(StepInfo(STAGE, 4, steps))
     if settings.texture_size is not None:
         mesh = textured(
             portrait,
             mesh,
             settings.texture_size,
-            lambda view: on_step(StepInfo(STAGE, 4 + view.step, steps, preview=view.preview)),
+            job.part(STAGE, 4, steps),
         )
     return mesh if pose is None else _carried(mesh, pose, portrait.device)
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ...portrait.portrait import Portrait
 from ...rendering.settings import RenderSettings
-from ...runtime.progress import OnStep, ignore_step
+from ...runtime.job import QUIET, Job
 from ..orbit import OrbitSettings, Views, orbit
 from .mesh_file import Mesh
 from .surface_colours import along_normals, in_views, surface_cameras
@@ -31,11 +31,11 @@ _TEXELS_PER_CHUNK = 1 << 18
 
 
 @torch.no_grad()
-def textured(portrait: Portrait, mesh: Mesh, size: int, on_step: OnStep = ignore_step) -> Mesh:
+def textured(portrait: Portrait, mesh: Mesh, size: int, job: Job = QUIET) -> Mesh:
     """The same mesh, cut along its seams, with ``uvs`` and a ``texture`` of ``size`` x ``size`` texels.
 
     portrait: the one the mesh was extracted from, in the canonical pose like the mesh.
-    on_step: called for each of the ``VIEW_COUNT`` pictures.
+    job: its ``on_step`` is called for each of the ``VIEW_COUNT`` pictures.
 
     Raises:
         MeshError: the surface falls into more pieces than the texture has room for.
@@ -49,16 +49,16 @@ def textured(portrait: Portrait, mesh: Mesh, size: int, on_step: OnStep = ignore
         normals=mesh.normals[atlas.vertex],
         uvs=atlas.uvs,
     )
-    views = _views(portrait, size, on_step)
+    views = _views(portrait, size, job)
     bottom = float(mesh.vertices[:, 1].min())
     return replace(cut, texture=_bake(portrait, cut, atlas, views, bottom, size))
 
 
-def _views(portrait: Portrait, size: int, on_step: OnStep) -> Views:
+def _views(portrait: Portrait, size: int, job: Job) -> Views:
     """Pictures from around, with as many pixels as the tri-grid has cells (the frame is smaller than its box)."""
     resolution = min(max(portrait.trigrid.levels), size // 2)
     rays = RenderSettings(resolution=resolution, coarse_samples=_VIEW_SAMPLES, fine_samples=_VIEW_SAMPLES)
-    return orbit(portrait, surface_cameras(portrait.scene), OrbitSettings(rays, background=False), on_step)
+    return orbit(portrait, surface_cameras(portrait.scene), OrbitSettings(rays, background=False), job)
 
 
 def _bake(portrait: Portrait, mesh: Mesh, atlas: Atlas, views: Views, bottom: float, size: int) -> Tensor:

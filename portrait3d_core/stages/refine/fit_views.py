@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
 
 import torch
 from torch import Tensor
 
 from ...cameras.cameras import Cameras
 from ...errors import ImageError
-from ...optimisation.levels import LevelOptimiser, Look
+from ...optimisation.loop import Seen, optimise
 from ...optimisation.perceptual import Perceptual
 from ...optimisation.picture_loss import PERCEPTUAL_SCALE, gradient_loss, masked_pixel_loss, view_weights
+from ...optimisation.trigrid import optimised_trigrid
 from ...portrait.portrait import Portrait
 from ...rendering.chunks import rays_that_fit
 from ...rendering.rays import Patch
 from ...rendering.render import RayNoise, Rendering, RenderSettings, render
-from ...runtime.memory import SmallerChunks, explain_out_of_memory
-from ...runtime.progress import OnStep, StepInfo, ignore_step, is_due
-from ...runtime.resume import NO_KEEPER, RunKeeper
+from ...runtime.job import QUIET, Job
+from ...runtime.memory import explain_out_of_memory
 from .settings import RefineSettings
 
 STAGE_FIT = "refine: fit views"
@@ -34,16 +33,41 @@ def fit_views(
     *,
     masks: Tensor | None = None,  # [B, H, W] 0..1, how much each pixel counts; None = all
     perceptual: Perceptual | None = None,  # image distance that is added to the settings' losses
-    seed: int = 0,
-    on_step: OnStep = ignore_step,
-    keep: RunKeeper = NO_KEEPER,
+    job: Job = QUIET,
 ) -> Portrait:
     """A new portrait whose renders from ``cameras`` look like ``images``; one random view and window per step.
 
     Raises ImageError, TooLittleMemoryError, DivergedError (a NumericalError that carries the last good portrait), and
-    whatever ``on_step`` raises.
+    whatever ``job.on_step`` raises.
     """
-    side = settings.resolution
+    check_pictures(images, cameras, masks, settings.resolution)
+    counts = None if masks is None else masks[:, None].float().clamp(0, 1).to(portrait.device)
+    targets = to_network(images).to(portrait.device)
+    weights = view_weights(cameras.yaw_deg, settings.back_weight).tolist()
+    render_settings = RenderSettings(settings.resolution, settings.fit_samples, settings.fit_samples, march=settings.march)
+    job = job.about(portrait, portrait.device.type, images, cameras, settings, masks, perceptual)
+    random = job.random()
+    order = torch.cat([torch.randperm(len(images), generator=random) for _ in range(settings.passes)]).tolist()
+    optimised = optimised_trigrid(portrait, settings.optimiser, len(order), STAGE_FIT)
+
+    def look(current: Portrait, step: int, rays: int) -> Seen:
+        view, window = order[step - 1], draw_window(settings.resolution, settings.crop, random)
+        noise = RayNoise.draw(1, render_settings, random, window.patch)
+        rendering = render(
+            current, cameras[view], replace(render_settings, rays_per_chunk=rays),
+            background=settings.background, noise=noise, patch=window.patch,
+        )  # fmt: skip
+        target, count = (None if every is None else window.of(every[view : view + 1]) for every in (targets, counts))
+        loss = weights[view] * fit_loss(rendering, target, settings, count, perceptual)
+        return Seen(loss, float(loss.detach()), rendering.image()[0].detach())
+
+    rays = rays_that_fit(render_settings, portrait.device)
+    optimise(optimised, look, len(order), job, rays=rays, random=random, preview_every=settings.preview_every)
+    return optimised.current().clone().with_stage("fit views", settings, seed=job.seed)
+
+
+def check_pictures(images: Tensor, cameras: Cameras, masks: Tensor | None, side: int) -> None:
+    """Refuse pictures [B, side, side, 3] and masks [B, side, side] that cannot be fitted to. Raises ImageError."""
     if images.shape[1:] != (side, side, 3) or len(images) != len(cameras):
         raise ImageError(
             f"Images of shape {tuple(images.shape)} for {len(cameras)} cameras",
@@ -62,71 +86,24 @@ def fit_views(
             expected="finite numbers",
             fix="look at the pictures: a diffusion model or VAE in half precision can make black ones",
         )
-    counts = None if masks is None else masks[:, None].float().clamp(0, 1).to(portrait.device)
-    targets = to_network(images).to(portrait.device)
-    weights = view_weights(cameras.yaw_deg, settings.back_weight).tolist()
-    render_settings = RenderSettings(side, settings.fit_samples, settings.fit_samples, march=settings.march)
-    generator = torch.Generator().manual_seed(seed)
-    order = torch.cat([torch.randperm(len(images), generator=generator) for _ in range(settings.passes)]).tolist()
-    levels = LevelOptimiser(portrait, settings.optimiser, len(order), STAGE_FIT)
-    keep = keep.about(portrait, portrait.device.type, images, cameras, settings, seed, masks, perceptual)
-    attempt = SmallerChunks(rays_that_fit(render_settings, portrait.device))
-    with keep.run(STAGE_FIT, len(order), {"levels": levels}, generator) as run:
-        for step in run.steps():
-            view = order[step - 1]
-            top, left = torch.randint(0, side - settings.crop + 1, (2,), generator=generator).tolist()
-            noise = RayNoise.draw(1, render_settings, generator, (top, left, settings.crop))
-            pixels = (..., slice(top, top + settings.crop), slice(left, left + settings.crop))
-            window = Window(
-                targets[view : view + 1][pixels],
-                None if counts is None else counts[view : view + 1][pixels],
-                cameras[view],
-                (top, left, settings.crop),
-                weights[view],
-                noise,
-            )
-            look = attempt(partial(find_gradients, levels, window, settings, render_settings, perceptual))
-            with run.update(step):
-                levels.step(step)
-            picture = look.picture.cpu() if is_due(settings.preview_every, step) else None
-            on_step(StepInfo(STAGE_FIT, step, len(order), look.loss, picture))
-    return levels.result().with_stage("fit views", settings, seed=seed)
 
 
 @dataclass(frozen=True)
 class Window:
-    """What one fitting step looks at: target [1, 3, crop, crop] in -1..1, and how it is rendered and weighed.
+    """The part of a picture that one fitting step looks at."""
 
-    counts: [1, 1, crop, crop] how much each pixel counts, or None for all the same.
-    """
-
-    target: Tensor
-    counts: Tensor | None
-    camera: Cameras
     patch: Patch
-    weight: float
-    noise: RayNoise
+
+    def of(self, images: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, C, size, size]."""
+        top, left, size = self.patch
+        return images[..., top : top + size, left : left + size]
 
 
-def find_gradients(
-    levels: LevelOptimiser,
-    window: Window,
-    settings: RefineSettings,
-    render_settings: RenderSettings,
-    perceptual: Perceptual | None,
-    rays: int,
-) -> Look:
-    """One look at the portrait, at most so many ``rays`` at once; leaves the gradients, and only them, in ``levels``."""
-    levels.forget_gradients()
-    with torch.enable_grad():
-        portrait = levels.current()
-        rendering = render(
-            portrait, window.camera, replace(render_settings, rays_per_chunk=rays),
-            background=settings.background, noise=window.noise, patch=window.patch,
-        )  # fmt: skip
-        loss = window.weight * fit_loss(rendering, window.target, settings, window.counts, perceptual)
-    loss.backward()
-    return Look(float(loss.detach()), rendering.image()[0].detach())
+def draw_window(side: int, crop: int, random: torch.Generator) -> Window:
+    """A random window of ``crop`` pixels of a picture of ``side`` pixels."""
+    top, left = torch.randint(0, side - crop + 1, (2,), generator=random).tolist()
+    return Window((top, left, crop))
 
 
 def fit_loss(

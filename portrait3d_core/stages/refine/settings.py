@@ -1,4 +1,4 @@
-"""What refining and fitting views are told: the paper's numbers and this project's presets."""
+"""What refining and fitting views are told."""
 
 from __future__ import annotations
 
@@ -6,66 +6,38 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ...errors import SettingsError
-from ...optimisation.levels import OptimiserSettings
 from ...optimisation.picture_loss import PixelLoss
+from ...optimisation.trigrid import OptimiserSettings
 from ...rendering.hints import HintName
-from ...runtime.checks import check_choice, check_finite_fields
+from ...runtime.settings import MAX_STEPS, Settings, setting
 
 
 @dataclass(frozen=True)
-class RefineSettings:
-    """Defaults are the paper's.
+class RefineSettings(Settings):
+    """How views are rendered, edited and fitted. Defaults are the paper's launch command."""
 
-    ``resolution``: pixels per side of the rendered views.
-    ``view_samples``: coarse and fine samples per ray of the rendered views, each.
-    ``strength``: time in 0..1 to which the views are noised.  ``edit_steps``, ``guidance_scale``: of the denoising.
-    ``passes``: times the fit visits every view.
-    ``crop``: side in pixels of the random window each fitting step looks at.
-    ``fit_samples``: coarse and fine samples per ray while fitting, each.  ``march``: see :class:`RenderSettings`.
-    ``pixel_loss``: "l2" (paper) or "l1", inside the head's own mask.
-    ``gradient_weight``: of the multi-scale gradient loss, which asks for sharp edges; 0 = off (paper).
-    ``back_weight``: weight of the view from straight behind; the front has 1 and views between fade (paper: 1).
-    ``background``: composite the portrait's background while fitting (paper: no).
-    ``preview_every``: steps between two preview images; 0 = none.
-    ``hint``: what the critic is shown of the shape of the views it edits, see rendering/hints.py.
-    """
-
-    resolution: int = 512
-    view_samples: int = 96
-    strength: float = 0.2
-    edit_steps: int = 10
-    guidance_scale: float = 7.5
-    passes: int = 19
-    crop: int = 256
-    fit_samples: int = 48
-    march: Literal["paper", "fine"] = "paper"
-    pixel_loss: PixelLoss = "l2"
-    gradient_weight: float = 0.0
-    back_weight: float = 1.0
-    background: bool = False
+    resolution: int = setting(512, "pixels per side of the rendered views", least=8, most=4096)
+    view_samples: int = setting(96, "coarse and fine samples per ray of the rendered views, each", least=4, most=1024)
+    strength: float = setting(0.2, "time in 0..1 to which the views are noised", above=0, most=1)
+    edit_steps: int = setting(10, "denoising steps of every view", least=1, most=1000)
+    guidance_scale: float = setting(7.5, "classifier-free guidance of the denoising", least=0)
+    passes: int = setting(19, "times the fit visits every view", least=1, most=MAX_STEPS)
+    crop: int = setting(256, "side in pixels of the random window each fitting step looks at", least=8)
+    fit_samples: int = setting(48, "coarse and fine samples per ray while fitting, each", least=4, most=1024)
+    march: Literal["paper", "fine"] = setting("paper", "how rays are marched while fitting, see RenderSettings")
+    pixel_loss: PixelLoss = setting("l2", "difference of pixels inside the head's own mask")
+    gradient_weight: float = setting(0.0, "of the multi-scale gradient loss, which asks for sharp edges; 0 = off", least=0)
+    back_weight: float = setting(1.0, "weight of the view from behind; the front has 1, views between fade", least=0, most=1)
+    background: bool = setting(False, "composite the portrait's background while fitting")
     optimiser: OptimiserSettings = OptimiserSettings("adan", learning_rate=1.0)
-    preview_every: int = 21
-    hint: HintName = "none"
+    preview_every: int = setting(21, "steps between two previews; 0 = none", least=0)
+    hint: HintName = setting("none", "what the model is shown of the shape of the views, see rendering/hints.py")
 
     def __post_init__(self) -> None:
-        check_finite_fields(self)
-        if not 0 < self.strength <= 1:
-            raise SettingsError(f"The edit strength is {self.strength}", expected="above 0 and at most 1")
-        if not 8 <= self.crop <= self.resolution:
+        super().__post_init__()
+        if self.crop > self.resolution:
             raise SettingsError(
                 f"The crop is {self.crop} px of a {self.resolution} px picture",
-                expected="a crop of at least 8 px, no larger than the picture",
+                expected="a crop no larger than the picture",
                 fix="lower the crop or raise the resolution",
-            )
-        if min(self.edit_steps, self.passes) < 1 or self.preview_every < 0:
-            raise SettingsError(
-                f"edit_steps {self.edit_steps}, passes {self.passes}, preview_every {self.preview_every}",
-                expected="at least 1 step and 1 pass, and no negative interval",
-            )
-        check_choice("pixel_loss", self.pixel_loss, PixelLoss)
-        check_choice("hint", self.hint, HintName)
-        if self.gradient_weight < 0 or not 0 <= self.back_weight <= 1:
-            raise SettingsError(
-                f"gradient_weight {self.gradient_weight}, back_weight {self.back_weight}",
-                expected="a gradient weight of at least 0, a back weight in 0..1",
             )

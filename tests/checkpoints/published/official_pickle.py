@@ -126,13 +126,13 @@ def write_official_pickle(
     """
     published = Published()
     network = published.module(generator, {"renderer": body_module(body or {})})
-    critic = published.module(discriminator or Discriminator())
+    diffusion = published.module(discriminator or Discriminator())
     snapshot = {
         "training_set_kwargs": {"class_name": "training.dataset.ImageFolderDataset", "path": "x.zip", "resolution": 512},
         "G": network,
-        "D": critic,
+        "D": diffusion,
         "G_ema": network,
-        "D_ema": critic,
+        "D_ema": diffusion,
         "augment_pipe": None,
     }
     with patch.dict("sys.modules", published.modules), Path(path).open("wb") as stream:

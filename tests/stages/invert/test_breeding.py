@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 from builders import SMALL, small_generator
+from portrait3d_core.stages.invert.breeding import EvolutionSettings, _children
 
 from portrait3d_core.cameras.cameras import frontal_camera
 from portrait3d_core.errors import Cancelled, SettingsError
 from portrait3d_core.rendering.render import RenderSettings, render
 from portrait3d_core.stages.align.align import AlignSettings
-from portrait3d_core.stages.invert.breeding import BreedSettings, _children
 from portrait3d_core.stages.invert.invert import InvertSettings, invert
 
 RENDER = RenderSettings(resolution=16, coarse_samples=8, fine_samples=6, march="fine")
@@ -46,7 +46,7 @@ def test_children_take_every_number_from_a_parent():
 
 
 def test_breeding_comes_closer_than_the_first_generation(generator, photo):
-    bred = invert(photo, generator, replace(SETTINGS, breed=BreedSettings(3, children=10)))
+    bred = invert(photo, generator, replace(SETTINGS, evolution=EvolutionSettings(3, children=10)))
     trials = bred.losses[:-1]
     assert len(trials) == 8 + 3 * 10
     assert min(trials) < min(trials[:8])
@@ -61,7 +61,7 @@ def test_every_trial_is_a_step_that_can_be_cancelled(generator, photo):
             raise Cancelled()
 
     with pytest.raises(Cancelled):
-        invert(photo, generator, replace(SETTINGS, breed=BreedSettings(1, children=5)), on_step=stop)
+        invert(photo, generator, replace(SETTINGS, evolution=EvolutionSettings(1, children=5)), on_step=stop)
 
 
 def test_a_strong_pull_keeps_the_latent_at_its_start(generator, photo):
@@ -75,9 +75,9 @@ def test_a_strong_pull_keeps_the_latent_at_its_start(generator, photo):
 @pytest.mark.parametrize("wrong", [{"generations": -1}, {"children": 0}, {"parents": 1}])
 def test_settings_that_cannot_breed_are_refused(wrong):
     with pytest.raises(SettingsError, match="Breeding"):
-        BreedSettings(**wrong)
+        EvolutionSettings(**wrong)
 
 
 def test_breeding_needs_two_starts():
     with pytest.raises(SettingsError, match="starts"):
-        InvertSettings(starts=1, breed=BreedSettings(1))
+        InvertSettings(starts=1, evolution=EvolutionSettings(1))

@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 from builders import SMALL, small_generator
+from portrait3d_core.stages.invert.noise_patterns import noise_regulariser
 
 from portrait3d_core.cameras.cameras import frontal_camera, orbit_cameras
 from portrait3d_core.errors import Cancelled, ImageError, NumericalError, SettingsError
@@ -15,8 +16,7 @@ from portrait3d_core.stages.align.align import AlignSettings, frame_face
 from portrait3d_core.stages.invert.invert import InvertSettings, Photo, invert, invert_photos
 from portrait3d_core.stages.invert.latent_search import latent_noise_ramp, learning_rate_ramp, turned
 from portrait3d_core.stages.invert.latent_statistics import latent_statistics, reference_face, reference_mask
-from portrait3d_core.stages.invert.noise_patterns import noise_regulariser
-from portrait3d_core.stages.invert.trigrid_tuning import LikenessSettings
+from portrait3d_core.stages.invert.trigrid_tuning import TuningSettings
 
 RENDER = RenderSettings(resolution=16, coarse_samples=8, fine_samples=6, march="fine")
 SETTINGS = InvertSettings(
@@ -52,7 +52,7 @@ def test_a_picture_of_a_portrait_is_found_again(generator, photo):
 
 
 def test_the_same_seed_gives_the_same_portrait(generator, photo):
-    settings = replace(SETTINGS, steps=4, likeness=LikenessSettings(steps=2))
+    settings = replace(SETTINGS, steps=4, tuning=TuningSettings(steps=2))
     first, again, other = (invert(photo, generator, settings, seed=seed) for seed in (0, 0, 1))
     assert first.losses == again.losses
     for resolution, level in first.portrait.trigrid.levels.items():
@@ -68,7 +68,7 @@ def test_the_best_of_several_starts_is_no_worse_than_the_average(generator, phot
 
 def test_likeness_comes_closer_than_the_latent_alone(generator, photo):
     recoloured = photo.flip(-1)
-    settings = replace(SETTINGS, steps=10, likeness=LikenessSettings(steps=15))
+    settings = replace(SETTINGS, steps=10, tuning=TuningSettings(steps=15))
     result = invert(recoloured, generator, settings)
     assert len(result.losses) == 25
     assert result.losses[-1] < result.losses[9]
@@ -130,14 +130,14 @@ def test_the_average_head_is_seen_from_nearby(generator, near):
 
 def test_a_photo_from_nearby_shapes_the_head(generator, near):
     """With nothing but the silhouette to go by, its distance falls."""
-    settings = replace(SETTINGS, steps=8, likeness=LikenessSettings(steps=4, learning_rate=0.01, others_weight=0.0))
+    settings = replace(SETTINGS, steps=8, tuning=TuningSettings(steps=4, learning_rate=0.01, others_weight=0.0))
     found = invert_photos([near], generator, settings, perceptual=lambda rendered, target: 0 * rendered.sum())
     assert near.mask.mean() > 0.05
     assert min(found.losses[:8]) < 0.2 * found.losses[0] and min(found.losses[9:]) < 0.9 * found.losses[8]
 
 
 def test_one_photo_of_several_is_the_same_as_one(generator, photo):
-    settings = replace(SETTINGS, steps=4, likeness=LikenessSettings(steps=2))
+    settings = replace(SETTINGS, steps=4, tuning=TuningSettings(steps=2))
     single = invert(photo, generator, settings)
     joint = invert_photos([Photo(photo)], generator, settings)
     twice = invert_photos([Photo(photo), Photo(photo)], generator, settings)
@@ -155,7 +155,7 @@ def test_several_photos_of_one_person_are_found_together(generator, around):
 
 def test_photos_from_the_side_tell_what_the_front_does_not(generator, around):
     """The sides come closer to their photos than with the front alone."""
-    settings = replace(SETTINGS, steps=5, likeness=LikenessSettings(steps=8))
+    settings = replace(SETTINGS, steps=5, tuning=TuningSettings(steps=8))
     results = [invert_photos(photos, generator, settings).portrait for photos in (around[:1], around)]
 
     def distance(portrait):
@@ -180,7 +180,7 @@ def test_previews_show_all_photos_side_by_side(generator, around):
 def test_photos_all_around_leave_nothing_to_hold(generator, photo):
     cameras = orbit_cameras([60.0 * index for index in range(6)])
     photos = [Photo(photo, camera=cameras[index]) for index in range(6)]
-    found = invert_photos(photos, generator, replace(SETTINGS, steps=1, likeness=LikenessSettings(steps=2)))
+    found = invert_photos(photos, generator, replace(SETTINGS, steps=1, tuning=TuningSettings(steps=2)))
     assert len(found.losses) == 3
 
 

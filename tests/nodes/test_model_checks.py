@@ -1,4 +1,4 @@
-"""Models and VAEs that cannot serve as a critic are refused with a sentence before anything runs."""
+"""Models and VAEs that cannot serve as a diffusion model are refused with a sentence before anything runs."""
 
 from types import SimpleNamespace
 
@@ -77,7 +77,7 @@ def test_the_check_comes_before_the_session(pack):
     model = fake_model()
     model.model.concat_keys = ("mask",)
     with pytest.raises(Exception, match="inpainting"):
-        pack.module("nodes.host.diffusion_model").run_with_critic(model, fake_vae(), {}, None, views=1, seed=0)
+        pack.module("nodes.host.diffusion_model").run_with_diffusion_model(model, fake_vae(), {}, None, views=1, seed=0)
 
 
 def test_a_control_net_that_the_model_would_ignore_is_refused(checks):
