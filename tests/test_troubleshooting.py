@@ -19,8 +19,9 @@ from portrait3d_core.checkpoints.generator_file import load_generator
 from portrait3d_core.checkpoints.latent_file import load_latent, save_latent
 from portrait3d_core.checkpoints.portrait_file import METADATA_KEY, load_portrait, save_portrait
 from portrait3d_core.checkpoints.published.torch_files import read_pickle_file
+from portrait3d_core.checkpoints.vgg_file import read_vgg16
 from portrait3d_core.diffusion.diffusers_loading import load_parts
-from portrait3d_core.optimisation.trigrid import DivergedError
+from portrait3d_core.optimisation.optimised import DivergedError
 from portrait3d_core.rendering.settings import RenderSettings
 from portrait3d_core.runtime.checks import check_choice
 from portrait3d_core.runtime.files import write_safetensors
@@ -72,6 +73,11 @@ def other_network(folder):
     load_generator(folder / "a.safetensors")
 
 
+def no_vgg(folder):
+    write_safetensors({"lin0.model.1.weight": torch.zeros(1, 64, 1, 1)}, {}, folder / "a.safetensors")
+    read_vgg16(folder / "a.safetensors")
+
+
 def out_of_memory(rays):
     raise MemoryError
 
@@ -99,6 +105,7 @@ PROVOKERS = {
     "model-missing": lambda folder: load_generator(folder / "none.safetensors"),
     "model-truncated": lambda folder: load_generator(a_file(folder / "a.safetensors", b"\xff" * 40)),
     "model-other": other_network,
+    "model-vgg": no_vgg,
     "model-pickle": lambda folder: read_pickle_file(a_file(folder / "a.pkl", b"\x80\x04cos\nsystem\n)R")),
     "toy-bundle": generator_path,
     "portrait-damaged": damaged_portrait,

@@ -11,7 +11,7 @@ from portrait3d_core.diffusion.model import combine_guidance
 from portrait3d_core.diffusion.oracle import Oracle
 from portrait3d_core.errors import Cancelled, NumericalError, SettingsError
 from portrait3d_core.guidance.views import ViewSettings, draw_cameras, draw_views
-from portrait3d_core.optimisation.trigrid import DivergedError, OptimiserSettings
+from portrait3d_core.optimisation.optimised import DivergedError, OptimiserSettings
 from portrait3d_core.portrait.portrait import Scene
 from portrait3d_core.rendering.render import RenderSettings, render
 from portrait3d_core.stages.distill import (
