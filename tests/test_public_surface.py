@@ -5,6 +5,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from bodies import small_body
 from builders import small_generator, small_portrait
 
@@ -12,6 +13,8 @@ from portrait3d_core.cameras.cameras import orbit_cameras
 from portrait3d_core.checkpoints.latent_file import save_latent
 from portrait3d_core.checkpoints.portrait_file import load_portrait, save_portrait
 from portrait3d_core.cli import _parser
+from portrait3d_core.portrait.region import Region
+from portrait3d_core.portrait.residual import zeros
 from portrait3d_core.rendering.render import RenderSettings, render
 from portrait3d_core.runtime.files import read_safetensors
 from portrait3d_core.runtime.images import read_image
@@ -50,7 +53,9 @@ def describe(action):
 
 
 def portrait_keys(folder):
-    portrait = replace(small_portrait(), body=small_body()).with_stage("distill", {}, seed=1)
+    start = small_portrait()
+    edited = zeros(start.trigrid).within(start.trigrid, Region(torch.zeros(2, 2, 2), start.trigrid.box_size))
+    portrait = replace(start, trigrid=edited, body=small_body()).with_stage("distill", {}, seed=1)
     save_portrait(portrait, folder / "portrait.safetensors", keep_body=True)
     return keys(folder / "portrait.safetensors")
 

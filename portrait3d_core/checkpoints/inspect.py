@@ -50,7 +50,9 @@ def _describe_portrait(path: Path, tensors: Mapping[str, Tensor], metadata: Mapp
     header = read_json_metadata(metadata, METADATA_KEY, path.name, ModelFormatError)
     levels = sorted(int(name.removeprefix("trigrid.")) for name in tensors if name.startswith("trigrid."))
     provenance = header.get("provenance", {})
-    parts = [name for name in ("background", "superresolution", "w_plus") if any(key.startswith(name) for key in tensors)]
+    parts = [
+        name for name in ("background", "superresolution", "w_plus", "edit") if any(key.startswith(name) for key in tensors)
+    ]
     return {
         "kind": f"portrait, format version {header.get('format_version')}",
         "levels": _listed(levels),

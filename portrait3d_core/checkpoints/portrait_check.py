@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
 from ..portrait.portrait import Portrait
 from ..portrait.superresolution import MAX_UPSAMPLER_INPUT_PX
+from ..portrait.trigrid import Channel, Edit
 from ..runtime.checks import check_finite, check_finite_fields
 
+MAX_EDITS = 16
+MAX_REGION_SIDE = 512
+"""Most cells along one side of a region."""
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -28,8 +33,30 @@ def check_portrait(portrait: Portrait) -> None:
         raise ValueError(f"the box side {grid.box_size} or the scene {scene} is impossible")
     if not grid.levels or any(size < 2 or size & (size - 1) for size in grid.levels):
         raise ValueError(f"tri-grid levels {list(grid.levels)}, not powers of two")
+    for edit in grid.edits:
+        _check_edit(edit)
     if upsampler is not None and not 1 <= upsampler.input_resolution <= MAX_UPSAMPLER_INPUT_PX:
         raise ValueError(f"an upsampler for {upsampler.input_resolution} pixels")
+
+
+def check_edits(values: Any) -> Sequence[Mapping[str, Any]]:
+    """What a file's header says of the edits. Raises ValueError when it is no list of a few edits with known channels."""
+    if not isinstance(values, (list, tuple)) or len(values) > MAX_EDITS:
+        raise ValueError(f"the edits are no list of at most {MAX_EDITS}")
+    for edit in values:
+        if edit["channel"] not in get_args(Channel):
+            raise ValueError(f"an edit of the channel {edit['channel']!r}")
+    return values
+
+
+def _check_edit(edit: Edit) -> None:
+    """Raise ValueError unless region and strength are possible; the levels' shapes were compared with the tri-grid's before."""
+    check_finite(strength=edit.strength)
+    field = edit.region.field
+    if max(field.shape) > MAX_REGION_SIDE or not bool(((field >= 0) & (field <= 1)).all()):
+        raise ValueError(f"a region of {list(field.shape)} cells, or with values outside of 0..1")
+    if not all(bool(torch.isfinite(level).all()) for level in edit.change.levels.values()):
+        raise ValueError("an edit holds NaN or infinite values")
 
 
 def _parts(portrait: Portrait) -> Iterator[tuple[str, Tensor, tuple[int, ...]]]:

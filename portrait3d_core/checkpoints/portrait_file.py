@@ -1,7 +1,7 @@
 """Portrait files: one ``.safetensors`` with a versioned JSON header under the metadata key ``portrait3d``.
 
-Tensor names: ``trigrid.{R}``, ``decoder.*``, ``to_rgb.*``, ``background``, ``superresolution.*``, ``w_plus``, and,
-if asked for, ``body.*``.
+Tensor names: ``trigrid.{R}``, ``decoder.*``, ``to_rgb.*``, ``background``, ``superresolution.*``, ``w_plus``, for the
+edit of number I ``edit.{I}.region`` and ``edit.{I}.trigrid.{R}``, and, if asked for, ``body.*``.
 A reader accepts every format version up to :data:`FORMAT_VERSION`; a newer one is refused with advice to update.
 """
 
@@ -22,10 +22,12 @@ from ..body.warp import Body
 from ..errors import ModelFormatError, PortraitFormatError
 from ..portrait.decoder import Decoder
 from ..portrait.portrait import Portrait, Provenance, Scene, StageRecord, ToRGB
+from ..portrait.region import Region
+from ..portrait.residual import Residual
 from ..portrait.superresolution import SuperResolution
 from ..portrait.trigrid import TriGrid
 from ..runtime.files import MAX_HEADER_BYTES, check_format_version, read_json_metadata, read_safetensors, write_safetensors
-from .portrait_check import FLOATS, check_portrait
+from .portrait_check import FLOATS, check_edits, check_portrait
 
 FORMAT_VERSION = 1
 METADATA_KEY = "portrait3d"
@@ -53,6 +55,9 @@ def save_portrait(portrait: Portrait, path: str | os.PathLike[str], *, half: boo
         tensors["w_plus"] = portrait.w_plus
     if sr is not None:
         tensors |= {f"superresolution.{name}": tensor for name, tensor in sr.state().items()}
+    for index, edit in enumerate(portrait.trigrid.edits):
+        tensors[f"edit.{index}.region"] = edit.region.field
+        tensors |= {f"edit.{index}.trigrid.{r}": level for r, level in edit.change.levels.items()}
     if half:
         tensors = {name: tensor.half() for name, tensor in tensors.items()}
     body = portrait.body if keep_body else None
@@ -65,6 +70,7 @@ def save_portrait(portrait: Portrait, path: str | os.PathLike[str], *, half: boo
         "scene": asdict(portrait.scene),
         "provenance": asdict(portrait.provenance),
         "body_licence": None if body is None else BODY_LICENCE,
+        "edits": [{"strength": edit.strength, "channel": edit.channel} for edit in portrait.trigrid.edits],
     }
     text = json.dumps(header, default=str)
     if len(text) > MAX_HEADER_BYTES // 4:  # heads mixed from heads mixed from heads: only the names of the stages are kept
@@ -97,12 +103,19 @@ def _assemble(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> Portr
     def group(prefix: str) -> dict[str, Tensor]:
         return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
-    levels = {int(r): level for r, level in group("trigrid.").items()}
+    def levels(prefix: str) -> dict[int, Tensor]:
+        return dict(sorted((int(r), level) for r, level in group(prefix).items()))
+
     grid, decoder = header["trigrid"], group("decoder.")
     sr_meta = header.get("superresolution")
     body = group(_BODY)
+    trigrid = TriGrid(levels("trigrid."), box_size=float(grid["box_size"]), depth=int(grid["depth"]))
+    for index, edit in enumerate(check_edits(header.get("edits", ()))):
+        region = Region(tensors[f"edit.{index}.region"], trigrid.box_size)
+        residual = Residual(levels(f"edit.{index}.trigrid."), float(edit["strength"]))
+        trigrid = residual.within(trigrid, region, edit["channel"])
     portrait = Portrait(
-        trigrid=TriGrid(dict(sorted(levels.items())), box_size=float(grid["box_size"]), depth=int(grid["depth"])),
+        trigrid=trigrid,
         decoder=Decoder(**decoder),
         to_rgb=ToRGB(tensors["to_rgb.weight"], tensors["to_rgb.bias"]),
         background=tensors.get("background"),

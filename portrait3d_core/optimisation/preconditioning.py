@@ -10,6 +10,8 @@ Differs from the paper, which moves the features themselves. Source: docs/method
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -54,9 +56,9 @@ def visible_change(portrait: Portrait, features: Tensor) -> Tensor:
 
 
 def mix_features(trigrid: TriGrid, mixing: Tensor) -> TriGrid:
-    """The tri-grid whose features are ``mixing`` [C, C] times those of ``trigrid``; differentiable."""
+    """The tri-grid whose features are ``mixing`` [C, C] times those of ``trigrid``, with the same edits; differentiable."""
 
     def mix(level: Tensor) -> Tensor:
         return torch.einsum("cd,npd...->npc...", mixing, level.unflatten(2, (-1, trigrid.depth))).flatten(2, 3)
 
-    return trigrid.map(mix)
+    return replace(trigrid, levels={size: mix(level) for size, level in trigrid.levels.items()}, packed=None)

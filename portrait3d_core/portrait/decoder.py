@@ -44,10 +44,14 @@ def hidden_to_colour(decoder: Decoder, hidden: Tensor) -> Tensor:
     return F.linear(hidden, decoder.out_weight[1:], decoder.out_bias[1:])
 
 
-def decode(decoder: Decoder, features: Tensor) -> tuple[Tensor, Tensor]:
-    """features [..., C] -> (raw density logit [..., 1], colour features [..., F])."""
+def decode(decoder: Decoder, features: Tensor, for_colour: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """features [..., C] -> (raw density logit [..., 1], colour features [..., F]).
+
+    for_colour: the features that the colour is read from, if not the same.
+    """
     hidden = decode_hidden(decoder, features)
-    return hidden_to_sigma(decoder, hidden), hidden_to_colour(decoder, hidden)
+    colourful = hidden if for_colour is None else decode_hidden(decoder, for_colour)
+    return hidden_to_sigma(decoder, hidden), hidden_to_colour(decoder, colourful)
 
 
 def decode_sigma(decoder: Decoder, features: Tensor) -> Tensor:

@@ -90,7 +90,7 @@ def settings_dict(settings: Any) -> dict[str, Any]:
 class Portrait:
     """A 3D head as values. N is the number of identities: 1 everywhere a user looks, more only while training.
 
-    trigrid:         pyramid levels {R: [N, 3, C*D, R, R]}
+    trigrid:         pyramid levels {R: [N, 3, C*D, R, R]}, and the edits of regions if there are any
     decoder:         features to (sigma, colour features), shared by all identities
     to_rgb:          colour features to rgb
     background:      [N, F, h, w] feature image shown behind the head, or None
@@ -117,8 +117,12 @@ class Portrait:
         return self.to_rgb.weight.shape[0]
 
     def with_levels(self, levels: Mapping[int, Tensor]) -> Portrait:
-        """The same portrait with other tri-grid levels {R: [N, 3, C*D, R, R]}."""
+        """The same portrait, edits included, with other tri-grid levels {R: [N, 3, C*D, R, R]}."""
         return replace(self, trigrid=replace(self.trigrid, levels=dict(sorted(levels.items())), packed=None))
+
+    def without_edits(self) -> Portrait:
+        """The start: the same portrait as it was before regions of it were edited."""
+        return replace(self, trigrid=self.trigrid.without_edits())
 
     def with_stage(self, stage: str, settings: Any = None, **notes: Any) -> Portrait:
         """The same portrait with one more entry in its history. ``settings`` is a dataclass or a mapping."""

@@ -4,13 +4,18 @@ A level of resolution R is ``[N, 3, C*D, R, R]``: N identities, 3 planes, C feat
 (channel = feature * D + slice), rows, columns. World axes: x right, y up, z towards the viewer, metres, and the box
 ``|x|, |y|, |z| <= box_size / 2`` is covered. Plane 0 has (columns, rows, slices) = (x, y, z), plane 1 (x, z, y) and
 plane 2 (y, z, x). Source: docs/method.md, section "Tri-grid".
+
+A tri-grid may carry edits, each of which adds the features of another tri-grid inside a region. They belong to the
+look-up, so that whoever reads points sees them and what lies outside of their regions keeps its bits.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import reduce
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -18,6 +23,7 @@ from torch.nn import functional as F
 
 from .interpolation import sample_planes
 from .packed import PackedLevels, pack_levels
+from .region import Region
 
 PLANE_COLUMNS = (0, 0, 1)
 """World axis along the columns of planes 0, 1, 2."""
@@ -26,6 +32,8 @@ PLANE_ROWS = (1, 2, 2)
 PLANE_SLICES = (2, 1, 0)
 """World axis along the depth slices of planes 0, 1, 2."""
 
+Channel = Literal["both", "density", "colour"]
+"""What is read from a point's features."""
 
 MERGED_FINEST = 128
 """Levels up to this resolution are merged; merging finer ones costs more memory than it saves time."""
@@ -40,6 +48,7 @@ class TriGrid:
     levels:      {R: [N, 3, C*D, R, R]} in ascending R.
     box_size:    side of the box in metres; also the extent of the depth slices.
     depth:       D, the number of depth slices per plane.
+    edits:       what is added to the features inside regions, in any order.
 
     The rest describes grids made by :func:`merge_levels` and is empty for a portrait's own tri-grid.
 
@@ -51,6 +60,7 @@ class TriGrid:
     levels: Mapping[int, Tensor]
     box_size: float = 0.7
     depth: int = 3
+    edits: tuple[Edit, ...] = ()
     plane_sizes: Mapping[int, float] = field(default_factory=dict)
     absorbed: int = 0
     packed: PackedLevels | None = None
@@ -58,11 +68,23 @@ class TriGrid:
     def map(self, change: Callable[[Tensor], Tensor]) -> TriGrid:
         """The same tri-grid with ``change`` applied to every tensor; it must not mix values."""
         levels = {resolution: change(level) for resolution, level in self.levels.items()}
-        return replace(self, levels=levels, packed=None if self.packed is None else self.packed.map(change))
+        packed = None if self.packed is None else self.packed.map(change)
+        return replace(self, levels=levels, edits=tuple(edit.map(change) for edit in self.edits), packed=packed)
 
     def of(self, identity: int) -> TriGrid:
         """The tri-grid of one identity."""
-        return replace(self, levels={size: level[identity : identity + 1] for size, level in self.levels.items()})
+        levels = {size: level[identity : identity + 1] for size, level in self.levels.items()}
+        edits = tuple(replace(edit, change=edit.change.of(identity)) for edit in self.edits)
+        return replace(self, levels=levels, edits=edits)
+
+    def without_edits(self) -> TriGrid:
+        """The start: the same tri-grid as it was before it was edited."""
+        return replace(self, edits=())
+
+    def unpacked(self) -> TriGrid:
+        """The same field without packed levels, which nothing needs that records gradients."""
+        edits = tuple(replace(edit, change=edit.change.unpacked()) for edit in self.edits)
+        return replace(self, edits=edits, packed=None)
 
     @property
     def count(self) -> int:
@@ -85,15 +107,84 @@ class TriGrid:
         return min([self.box_size / size for size in self.levels if size not in self.plane_sizes] + merged)
 
 
-def sample_trigrid(trigrid: TriGrid, points: Tensor) -> Tensor:
-    """Features [N, M, C] at world ``points`` [N, M, 3] (metres), differentiable to levels and points.
+@dataclass(frozen=True)
+class Edit:
+    """What an edit adds to the features f of a point x: f + strength * m(x) * g(x), m the region and g those of ``change``.
+
+    As look-ups are linear in the levels, this is lerp(f, f', m) with f' the features of the whole edited tri-grid: the levels
+    plus strength times those of ``change``. It needs the points with m > 0 only, and is f itself where m or strength is 0.
+
+    change:   tri-grid of differences, of the same box and depth; ``absorbed`` counts the levels that it leaves alone.
+    region:   where the edit shows; the same for all identities.
+    strength: 0 hides the edit, 1 shows it as it was made.
+    channel:  what is read from the features with the edit, the other being read from those without it.
+    """
+
+    change: TriGrid
+    region: Region
+    strength: float = 1.0
+    channel: Channel = "both"
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Edit:
+        """The same edit with ``change`` applied to every tensor."""
+        return replace(self, change=self.change.map(change), region=self.region.map(change))
+
+
+def sample_trigrid(trigrid: TriGrid, points: Tensor, channel: Channel = "density") -> Tensor:
+    """Features [N, M, C] at world ``points`` [N, M, 3] (metres) for density or colour; the same unless an edit parts them.
+
+    Edits are included; "both" means those of both channels only. Differentiable to levels, regions and points.
+    """
+    features = _with_edits(_sample_start(trigrid, points), trigrid, points, "both")
+    return features if channel == "both" else _with_edits(features, trigrid, points, channel)
+
+
+def sample_channels(trigrid: TriGrid, points: Tensor) -> tuple[Tensor, Tensor | None]:
+    """:func:`sample_trigrid` for density and for colour; None for colour where no edit parts them, as they are the same."""
+    features = sample_trigrid(trigrid, points, "both")
+    if all(edit.channel == "both" for edit in trigrid.edits):
+        return features, None
+    return _with_edits(features.clone(), trigrid, points, "density"), _with_edits(features, trigrid, points, "colour")
+
+
+def _with_edits(features: Tensor, trigrid: TriGrid, points: Tensor, channel: Channel) -> Tensor:
+    """``features`` [N, M, C] at ``points`` with the edits of exactly this channel; in their memory if no gradient is kept."""
+    for edit in trigrid.edits:
+        if edit.channel == channel:
+            features = _with_edit(features, edit, points)
+    return features
+
+
+def _with_edit(features: Tensor, edit: Edit, points: Tensor) -> Tensor:
+    """``features`` [N, M, C] at ``points`` [N, M, 3] with an edit. Those outside of its region are not touched."""
+    if len(points) > 1:
+        each = ((features[i : i + 1], replace(edit, change=edit.change.of(i)), points[i : i + 1]) for i in range(len(points)))
+        return torch.cat([_with_edit(*one) for one in each])
+    where = edit.region.may_reach(points[0]).nonzero()[:, 0]
+    amount = edit.region.at(points[:, where])[0]
+    reached = (amount[:, 0] > 0).nonzero()[:, 0]
+    where, amount = where[reached], amount[reached]
+    if len(where) == 0:
+        return features
+    added = edit.strength * amount * _sample_start(edit.change, points[:, where])[0]
+    put = Tensor.index_put if torch.is_grad_enabled() else Tensor.index_put_
+    return put(features[0], (where,), features[0, where] + added)[None]
+
+
+def _sample_start(trigrid: TriGrid, points: Tensor) -> Tensor:
+    """:func:`sample_trigrid` without edits, in memory of its own."""
+    if trigrid.packed is not None and not torch.is_grad_enabled():
+        return _sample_packed(trigrid, trigrid.packed, points)
+    return _sample_levels(trigrid, points)
+
+
+def _sample_levels(trigrid: TriGrid, points: Tensor) -> Tensor:
+    """:func:`sample_trigrid` from the levels, without edits.
 
     Outside the box features fade to zero within half a cell (zero padding, cell centres at half-integers).
     Trilinear interpolation is separable, so the plane part (bilinear, all D slices at once) is summed over levels
     first and the slice part (a tent function of the third coordinate, the same for every level) is applied once.
     """
-    if trigrid.packed is not None and not torch.is_grad_enabled():
-        return _sample_packed(trigrid, trigrid.packed, points)
     identities, count, _ = points.shape
     along = points.unbind(-1)
     columns, rows, slices = (
@@ -115,7 +206,7 @@ def sample_trigrid(trigrid: TriGrid, points: Tensor) -> Tensor:
 
 
 def _sample_packed(trigrid: TriGrid, packed: PackedLevels, points: Tensor) -> Tensor:
-    """:func:`sample_trigrid` from the packed levels of one identity."""
+    """:func:`sample_trigrid` from the packed levels of one identity, without edits."""
     features = torch.zeros((), dtype=points.dtype, device=points.device)
     weights = _slice_weights(points[..., PLANE_SLICES].mT, trigrid)[0] / (3 * trigrid.count)
     for plane, plane_weights in enumerate(weights):
@@ -172,6 +263,11 @@ def _refine(planes: Tensor, factor: int) -> Tensor:
 def prepared(trigrid: TriGrid, points: int) -> TriGrid:
     """The same field in the form in which looking up ``points`` points is fastest: merged where that pays and, on a
     processor, packed besides, for all that is read without gradient. Differentiable to the levels."""
+    if trigrid.edits:
+        counts = (math.ceil(points * edit.region.share) for edit in trigrid.edits)
+        edits = zip(trigrid.edits, counts, strict=True)
+        ready = tuple(replace(edit, change=prepared(edit.change, count)) for edit, count in edits)
+        trigrid = replace(trigrid, edits=ready)
     if trigrid.packed is not None or not merging_pays(trigrid, points):
         return trigrid
     level = next(iter(trigrid.levels.values()))

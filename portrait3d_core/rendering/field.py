@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..portrait.decoder import Decoder, decode, decode_sigma
-from ..portrait.trigrid import TriGrid, prepared, sample_trigrid
+from ..portrait.trigrid import TriGrid, prepared, sample_channels, sample_trigrid
 
 if TYPE_CHECKING:
     from ..portrait.portrait import Portrait
@@ -25,7 +25,7 @@ def for_reading(portrait: Portrait, points: int) -> Portrait:
 
 def sample_field(portrait: Portrait, points: Tensor) -> tuple[Tensor, Tensor]:
     """Raw density logits [N, M, 1] and rgb [N, M, 3] (about -1..1) at world ``points`` [N, M, 3] in metres."""
-    sigma, colour = decode(portrait.decoder, sample_trigrid(portrait.trigrid, points))
+    sigma, colour = decode(portrait.decoder, *sample_channels(portrait.trigrid, points))
     return sigma, portrait.to_rgb(colour.mT).mT
 
 

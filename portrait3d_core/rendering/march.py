@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from ..portrait.decoder import Decoder, decode_hidden, hidden_to_colour, hidden_to_sigma
-from ..portrait.trigrid import TriGrid, prepared, sample_trigrid
+from ..portrait.trigrid import TriGrid, prepared, sample_channels
 from .compositing import EMPTY_LOGIT, expected_depth, interval_weights, sample_weights
 from .field import density
 from .normals import surface_normals
@@ -121,7 +121,7 @@ def march_rays(
     points = len(hits) * (settings.coarse_samples + settings.fine_samples)
     field = replace(field, trigrid=prepared(field.trigrid, points))
     # with gradients, samples that show are read from the levels: what was packed need not stay for the backward pass
-    shown = replace(field, trigrid=replace(field.trigrid, packed=None)) if torch.is_grad_enabled() else field
+    shown = replace(field, trigrid=field.trigrid.unpacked()) if torch.is_grad_enabled() else field
     marched_rays, parts = [], []
     chunks = hits.split(settings.rays_per_chunk)
     for chunk in chunks:
@@ -195,8 +195,11 @@ def march(field: Field, rays: Rays, depths: Tensor, proposed: Tensor, settings: 
     with torch.no_grad():
         ray, sample = (sample_weights(interval_weights(proposed, depths)) > SEEN).nonzero(as_tuple=True)
     points = field.canonical(rays.origins[ray] + depths[ray, sample, None] * rays.directions[ray])
-    hidden = decode_hidden(field.decoder, sample_trigrid(field.trigrid, points[None])[0])
+    found, for_colour = sample_channels(field.trigrid, points[None])
+    hidden = decode_hidden(field.decoder, found[0])
     sigma = proposed.index_put((ray, sample), hidden_to_sigma(field.decoder, hidden)[:, 0])
+    if for_colour is not None:
+        hidden = decode_hidden(field.decoder, for_colour[0])
     weights = sample_weights(interval_weights(sigma, depths))
     opacity = weights.sum(dim=1, keepdim=True)
     blended = hidden.new_zeros(len(depths), hidden.shape[1]).index_add(0, ray, hidden * weights[ray, sample, None])
