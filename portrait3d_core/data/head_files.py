@@ -5,7 +5,8 @@ Contents of a file, V views of the same head:
     rgb    [V, 256, 256, 3] uint8 sRGB
     part   [V, 256, 256]    uint8 part of the head, 0 = background
     depth  [V, 256, 256]    uint16 distance from the camera along the pixel's ray, see :data:`NEAREST_M`
-    yaw, pitch [V] float    degrees, of cameras as :func:`~portrait3d_core.cameras.cameras.orbit_cameras` makes them
+    yaw_deg, pitch_deg [V]  float, of cameras as :func:`~portrait3d_core.cameras.cameras.orbit_cameras` makes them; earlier
+                            files call them yaw and pitch
 
 The last four views look from :data:`TEST_YAWS` and are never trained on. The first heads of a folder (by name) are held out.
 """
@@ -41,13 +42,13 @@ class HeadViews:
     rgb: np.ndarray
     part: np.ndarray
     depth: np.ndarray
-    yaw: np.ndarray
-    pitch: np.ndarray
+    yaw_deg: np.ndarray
+    pitch_deg: np.ndarray
 
     @property
     def cameras(self) -> Cameras:
         """The cameras of the views."""
-        return orbit_cameras(self.yaw.tolist(), self.pitch.tolist())
+        return orbit_cameras(self.yaw_deg.tolist(), self.pitch_deg.tolist())
 
     def distance(self) -> Tensor:
         """[V, 256, 256] float metres along the ray; 0 where it meets nothing."""
@@ -65,7 +66,7 @@ class HeadViews:
 
 def head_paths(folder: Path, held_out: int) -> tuple[list[Path], list[Path]]:
     """(files of the first ``held_out`` heads, files of the others) in the order of their names."""
-    paths = sorted(path for path in folder.glob("*.npz") if ".tmp" not in path.name)
+    paths = sorted(path for path in folder.glob("*.npz") if ".tmp" not in path.name and path.name[0] != ".")
     return paths[:held_out], paths[held_out:]
 
 
@@ -74,7 +75,8 @@ def read_views(path: Path, *, test: bool) -> HeadViews:
     try:
         with np.load(path, allow_pickle=False) as file:
             chosen = slice(-TEST_VIEWS, None) if test else slice(None, -TEST_VIEWS)
-            rgb, part, depth, yaw, pitch = (file[name][chosen] for name in ("rgb", "part", "depth", "yaw", "pitch"))
+            angles = ("yaw_deg", "pitch_deg") if "yaw_deg" in file else ("yaw", "pitch")
+            rgb, part, depth, yaw, pitch = (file[name][chosen] for name in ("rgb", "part", "depth", *angles))
             code = torch.from_numpy(file["code"].astype(np.float32))
     except (OSError, ValueError, KeyError, EOFError) as cause:
         raise ModelFormatError(f"{path} is no file of a head's views ({cause})", expected=__doc__.split("\n")[0]) from cause

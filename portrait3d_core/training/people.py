@@ -54,6 +54,8 @@ CUDA_STAGES = (Stage(3, 64, 0.018, 8), Stage(7, 48, 0.018, 16), Stage(20, 40, 0.
 """Larger steps where a step of many heads takes no longer than one of few. Not tried out yet."""
 PIXEL_SHARES = {4: 0.3, 8: 0.3, 16: 0.4, 32: 0.6}
 """Pixels per head at coarse sizes, relative to the finest."""
+W_STEP = 64
+"""Latents are made longer, in these steps, for codes that would not fit into them: what a code says must not be mixed up."""
 IDENTITY_GAIN = 0.3
 NOISE_STRENGTH = 0.5
 NOISE_FACTOR = 10.0
@@ -162,6 +164,7 @@ def _start(library: HeadLibrary, settings: PeopleTraining) -> tuple[PeopleNetwor
         stages = tuple(stage for stage in schedule.stages if stage.size >= generator.config.plane_resolution)
         schedule = replace(schedule, stages=stages or schedule.stages[-1:])
     else:
+        config = replace(config, w_dim=max(config.w_dim, -(-length // W_STEP) * W_STEP))
         codes = HeadCodes.of(library.codes.cpu(), config.w_dim)
         first = replace(config, plane_resolution=schedule.stages[0].size)
         generator = new_generator(first, settings.surface.sigma_scale, length, IDENTITY_GAIN)
@@ -229,20 +232,14 @@ def read_people(path: Path) -> tuple[Generator, HeadCodes | None]:
     """
     tensors, metadata = read_safetensors(path)
     if not any(name.startswith("average/") for name in tensors):
-        kept = {
-            name.removeprefix(HEAD_CODES_PREFIX): value.clone()
-            for name, value in tensors.items()
-            if name.startswith(HEAD_CODES_PREFIX)
-        }
+        named = (name for name in tensors if name.startswith(HEAD_CODES_PREFIX))
+        kept = {name.removeprefix(HEAD_CODES_PREFIX): tensors[name].clone() for name in named}
         return load_generator(path), HeadCodes.from_state(kept) if kept else None
     weights = averaged_weights(path)
     try:
         config = GeneratorConfig.from_json(json.loads(metadata["config"]))
         inner = {name.removeprefix("generator."): w for name, w in weights.items() if name.startswith("generator.")}
-        blocks = (
-            int(name.split(".")[2][1:]) for name in inner if name.startswith("backbone.synthesis.b") and "b3d" not in name
-        )
-        generator = Generator(replace(config, plane_resolution=max(blocks)))
+        generator = Generator(config)
         generator.load_state_dict(inner)
         codes = {name.removeprefix("codes."): w for name, w in weights.items() if name.startswith("codes.")}
         return generator.eval().requires_grad_(False), HeadCodes.from_state(codes)

@@ -21,9 +21,9 @@ from ..portrait.decoder import decode_hidden, hidden_to_colour, hidden_to_sigma
 from ..portrait.portrait import Portrait, Scene
 from ..portrait.trigrid import sample_trigrid
 
-PART_WEIGHTS = np.array([0, 1.3, 4, 8, 4, 4, 5, 3, 1, 1.5, 4, 0.5, 0.7, *[1.0] * 243])
+PART_WEIGHTS = np.array([0, 1.3, 4, 8, 4, 4, 5, 3, 1, 1.5, 4, 0.5, 0.7, 0.7, 4, *[1.0] * 241])
 """How often pixels are drawn, by part: background, skin, lips, eye, teeth, tongue, lash, brow, hair, beard, glasses, cloth,
-collar, and whatever else there is."""
+collar, hat, earring, and whatever else there is."""
 OUTLINE_REACH_PX = 10
 """How far from a head's outline an empty pixel knows the distance of the nearest surface."""
 FREE_MARGIN_M = 0.012
