@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .head_codes import HeadCodes
+from ..data.head_codes import HeadCodes
 
 BALANCING_ROUNDS = 40
 BALANCING_CODES = 20000

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ..checkpoints.generator_file import load_generator
-from ..checkpoints.published.generator_layout import HEAD_CODES_PREFIX
+from ..data.head_codes import HeadCodes, read_head_codes
 from ..data.head_files import head_paths, read_views
 from ..errors import ModelFormatError, SettingsError
 from ..generator.config import GeneratorConfig
@@ -29,7 +29,6 @@ from ..portrait.portrait import Portrait, ToRGB
 from ..portrait.trigrid import TriGrid
 from ..runtime.files import read_safetensors
 from .growth import grow, new_generator
-from .head_codes import HeadCodes
 from .loop import Lesson, Moment, Schedule, Stage, Training
 from .state import averaged_weights
 from .surface_pixels import SurfacePixels, SurfaceSettings, draw_points, joined, surface_losses, surface_pixels
@@ -232,9 +231,7 @@ def read_people(path: Path) -> tuple[Generator, HeadCodes | None]:
     """
     tensors, metadata = read_safetensors(path)
     if not any(name.startswith("average/") for name in tensors):
-        named = (name for name in tensors if name.startswith(HEAD_CODES_PREFIX))
-        kept = {name.removeprefix(HEAD_CODES_PREFIX): tensors[name].clone() for name in named}
-        return load_generator(path), HeadCodes.from_state(kept) if kept else None
+        return load_generator(path), read_head_codes(path)
     weights = averaged_weights(path)
     try:
         config = GeneratorConfig.from_json(json.loads(metadata["config"]))

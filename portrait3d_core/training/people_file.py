@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from ..checkpoints.generator_file import save_generator
 from ..checkpoints.published.generator_layout import HEAD_CODES_PREFIX
+from ..data.head_codes import HeadCodes
 from ..data.head_files import WALL
 from ..generator.generator import STORED_NOISE, Generator
 from ..portrait.portrait import ToRGB
 from .code_world import CodeWorld
 from .growth import new_generator
-from .head_codes import HeadCodes
 from .loop import Lesson, Moment, Schedule, Stage, Training
 from .mapping_lesson import teach_mapping
 

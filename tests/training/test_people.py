@@ -8,13 +8,13 @@ import torch
 
 from portrait3d_core.cameras.cameras import orbit_cameras
 from portrait3d_core.checkpoints.generator_file import load_generator
+from portrait3d_core.data.head_codes import HeadCodes
 from portrait3d_core.data.head_files import DEPTH_STEPS, NEAREST_M, PICTURE_PX, TEST_PITCH, TEST_YAWS, read_views
 from portrait3d_core.errors import SettingsError
 from portrait3d_core.generator.config import GeneratorConfig
 from portrait3d_core.portrait.portrait import Scene
 from portrait3d_core.rendering.rays import camera_rays
 from portrait3d_core.training.code_world import CodeWorld, find_choices
-from portrait3d_core.training.head_codes import HeadCodes
 from portrait3d_core.training.loop import Schedule, Stage
 from portrait3d_core.training.people import CHECKPOINT, HeadLibrary, PeopleTraining, people_training, read_people
 from portrait3d_core.training.people_file import export_people

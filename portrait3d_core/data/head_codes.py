@@ -1,11 +1,15 @@
-"""From the numbers that say what a head is to the latents it is taught with."""
+"""From the numbers that say what a head is to a generator's latents and random codes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+
+from ..checkpoints.published.generator_layout import HEAD_CODES_PREFIX
+from ..runtime.files import read_safetensors
 
 LEAST_SPREAD = 0.3
 """Numbers of a code that hardly vary are not blown up beyond this."""
@@ -75,3 +79,11 @@ class HeadCodes(nn.Module):
         """Codes [N, K] of z [N, z_dim]: inverse of :meth:`encode`, with mixtures where the world knows only categories."""
         length = min(len(self.basis), z.shape[1])
         return z[:, :length] @ self.basis[:length] * self.spread + self.mean
+
+
+def read_head_codes(path: Path) -> HeadCodes | None:
+    """The codes kept in a generator file; None if it has none. Raises ModelFormatError."""
+    tensors, _ = read_safetensors(path)
+    named = (name for name in tensors if name.startswith(HEAD_CODES_PREFIX))
+    kept = {name.removeprefix(HEAD_CODES_PREFIX): tensors[name].clone() for name in named}
+    return HeadCodes.from_state(kept) if kept else None
