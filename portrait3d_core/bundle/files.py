@@ -6,12 +6,11 @@ every other file in the format of the ``sha256sum`` tool. Checking costs some 10
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import ModelFormatError
-from ..runtime.files import atomic_write
+from ..runtime.files import atomic_write, sha256
 
 BUNDLE = Path(__file__).parent
 """The bundle that comes with the package."""
@@ -42,7 +41,7 @@ def verify_files(bundle: Path, names: Iterable[str]) -> None:
             raise _broken(bundle, f"{SUMS} does not list {name}")
         if not path.is_file():
             raise _broken(bundle, f"{name} is missing")
-        if file_sum(path) != sums[name]:
+        if sha256(path) != sums[name]:
             raise _broken(bundle, f"{name} is not the file that was shipped (wrong checksum, {path.stat().st_size} bytes)")
 
 
@@ -61,19 +60,14 @@ def read_sums(bundle: Path) -> dict[str, str]:
 def write_sums(bundle: Path) -> None:
     """List the checksums of all files of ``bundle`` in its SHA256SUMS."""
     files = sorted(path for path in bundle.rglob("*") if path.is_file() and path.name != SUMS)
-    lines = [f"{file_sum(path)}  {path.relative_to(bundle).as_posix()}\n" for path in files]
+    lines = [f"{sha256(path)}  {path.relative_to(bundle).as_posix()}\n" for path in files]
     with atomic_write(bundle / SUMS) as temporary:
         temporary.write_text("".join(lines), encoding="ascii", newline="\n")
-
-
-def file_sum(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file's bytes."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _broken(bundle: Path, found: str) -> ModelFormatError:
     return ModelFormatError(
         f"The toy bundle in {bundle} is damaged: {found}",
         expected="the files of the release, unchanged",
-        fix="install the package again, or remake the bundle with 'python -m portrait3d_core.training.bundle'",
+        fix="install the package again, or remake the bundle with 'python -m portrait3d_core.training figurines WORK'",
     )

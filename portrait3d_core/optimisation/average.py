@@ -9,20 +9,18 @@ from torch import Tensor
 
 
 class MovingAverage:
-    """Exponential moving average of named leaves, taken in every so many steps; 0 = never.
+    """Exponential moving average of named leaves.
 
-    The weight of the past is min(decay, (1 + n) / (10 + n)) after n updates, so that the start is forgotten soon.
+    The weight of the past is min(decay, (1 + n) / (10 + n)) at the n-th update, so that the start is forgotten soon.
     """
 
-    def __init__(self, leaves: Mapping[str, Tensor], decay: float, every: int = 1) -> None:
+    def __init__(self, leaves: Mapping[str, Tensor], decay: float) -> None:
         self.leaves = {name: leaf.detach().clone() for name, leaf in leaves.items()}
-        self.decay, self.every, self.updates = decay, every, 0
+        self.decay, self.updates = decay, 0
 
     @torch.no_grad()
-    def update(self, step: int, leaves: Mapping[str, Tensor]) -> None:
-        """Take in the leaves as they are after step 1, 2, ..., if it is their turn."""
-        if not self.every or step % self.every:
-            return
+    def update(self, leaves: Mapping[str, Tensor]) -> None:
+        """Take in the leaves as they are now."""
         self.updates += 1
         keep = min(self.decay, (1 + self.updates) / (10 + self.updates))
         torch._foreach_lerp_(list(self.leaves.values()), [leaves[name].detach() for name in self.leaves], 1 - keep)

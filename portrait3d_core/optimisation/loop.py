@@ -42,13 +42,14 @@ def optimise(
     random: torch.Generator | None = None,
     preview_every: int = 0,
     average: MovingAverage | None = None,
+    average_every: int = 1,
 ) -> None:
     """Move ``optimised`` for so many steps, in place, along the gradients of what ``look`` sees.
 
     rays: how many to handle at once to begin with; halved, also for later steps, whenever memory runs out.
     random: what ``look`` draws from; wound back when a look is repeated, and part of the state that is kept.
     preview_every: a picture is reported every so many steps, with the first and the last; 0 = never.
-    average: takes in the leaves after each step.
+    average: takes in the leaves every so many steps, ``average_every``; 0 = never.
     Raises DivergedError, TooLittleMemoryError, and whatever ``job.on_step`` raises.
     """
     at_once = SmallerChunks(rays, random)
@@ -58,8 +59,8 @@ def optimise(
             seen, gradients = at_once(partial(_gradients, optimised, look, step))
             with run.update(step):
                 optimised.step(step, seen.loss, gradients)
-                if average is not None:
-                    average.update(step, optimised.leaves)
+                if average is not None and average_every and step % average_every == 0:
+                    average.update(optimised.leaves)
             picture = seen.picture.cpu() if is_due(preview_every, step, steps) else None
             job.on_step(StepInfo(optimised.stage, step, steps, seen.loss, picture))
 

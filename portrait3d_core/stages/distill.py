@@ -85,7 +85,7 @@ def distill(
     )
     job, random = job.about(portrait, portrait.device.type, prompt, source_prompt, settings), job.random()
     optimised = optimised_trigrid(portrait, settings.optimiser, settings.steps, STAGE)
-    average = MovingAverage(optimised.leaves, AVERAGE_DECAY, settings.ema_every)
+    average = MovingAverage(optimised.leaves, AVERAGE_DECAY)
     start = optimised.current().detach()
 
     def look(current: Portrait, step: int, rays: int) -> Seen:
@@ -107,6 +107,7 @@ def distill(
         random=random,
         preview_every=settings.preview_every,
         average=average,
+        average_every=settings.ema_every,
     )
     levels = average.leaves if average.updates else optimised.leaves
     return optimised.make(levels).clone().with_stage(STAGE, settings, seed=job.seed, diffusion=diffusion.name)

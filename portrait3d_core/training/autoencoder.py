@@ -17,7 +17,7 @@ from ..data.figurines.attributes import HeadAttributes
 from ..data.figurines.captions import training_caption, view_phrase
 from ..runtime.files import read_safetensors, write_safetensors
 from .dataset import IMAGE_PX, MapSet, picture_batch
-from .loop import Schedule, optimise
+from .loop import Lesson, Moment, Schedule, Training, adamw
 
 LATENT_CHANNELS = 8
 LATENT_PX = IMAGE_PX // 4
@@ -66,19 +66,20 @@ def train_vae(maps: MapSet, schedule: Schedule, work_dir: Path, device: torch.de
     """Train (or resume, or just load) the VAE; its latents are not standardised yet."""
     vae = build_vae(schedule.seed).to(device, memory_format=torch.channels_last)
 
-    def loss_at(generator: torch.Generator) -> Tensor:
-        chosen = torch.randint(len(maps), (schedule.batch,), generator=generator)
-        batch = picture_batch(maps, chosen, generator)
+    def errors(network: Any, moment: Moment) -> dict[str, Tensor]:
+        chosen = torch.randint(len(maps), (moment.stage.batch,), generator=moment.random)
+        batch = picture_batch(maps, chosen, moment.random)
         images, features = batch.images.to(device), batch.features.to(device)
-        posterior = vae.encode(images).latent_dist
-        noise = torch.randn(posterior.mean.shape, generator=generator).to(device)
-        error = vae.decode(posterior.mean + posterior.std * noise).sample - images
+        posterior = network.encode(images).latent_dist
+        noise = torch.randn(posterior.mean.shape, generator=moment.random).to(device)
+        error = network.decode(posterior.mean + posterior.std * noise).sample - images
         weight = 1 + FEATURE_WEIGHT * features
         reconstruction = (weight * (error.square() + ABSOLUTE_WEIGHT * error.abs())).mean()
-        return reconstruction + PRIOR_WEIGHT * posterior.kl().mean() / posterior.mean[0].numel()
+        prior = PRIOR_WEIGHT * posterior.kl().mean() / posterior.mean[0].numel()
+        return {"reconstruction": reconstruction, "prior": prior}
 
-    optimise(vae, loss_at, schedule, work_dir / "vae.safetensors", "vae", on_log)
-    return vae.requires_grad_(False)
+    training = Training(vae, Lesson(errors, adamw), schedule, work_dir / "vae.safetensors")
+    return training.run(lambda report: on_log(f"vae: {report}")).averaged()
 
 
 @torch.no_grad()

@@ -20,7 +20,7 @@ from ..data.figurines.captions import vocabulary
 from ..runtime.files import read_safetensors, write_safetensors
 from .autoencoder import LATENT_CHANNELS, LATENT_PX, LatentSet, cache_latents, train_vae
 from .dataset import DataSettings, make_data
-from .loop import Schedule, optimise
+from .loop import Lesson, Moment, Schedule, Stage, Training, adamw
 from .tokenizer import MAX_TOKENS, build_vocabulary, trained_token_ids, write_tokenizer
 
 TEXT_WIDTH = 64
@@ -31,10 +31,10 @@ class DiffusionTraining:
     """Settings of the whole recipe. The defaults take about two hours of one otherwise idle CPU core."""
 
     data: DataSettings = DataSettings()
-    vae: Schedule = Schedule(steps=2800, batch=8, learning_rate=2e-3, seed=2)
+    vae: Schedule = Schedule((Stage(1, 8, 2e-3),), steps=2800, seed=2)
     colourings: int = 3
     """How many times every map is coloured and encoded for the UNet."""
-    unet: Schedule = Schedule(steps=32000, batch=16, learning_rate=1.5e-3, seed=3)
+    unet: Schedule = Schedule((Stage(1, 16, 1.5e-3),), steps=32000, seed=3)
     device: str = "cpu"
 
 
@@ -117,25 +117,26 @@ def train_unet(
 ) -> tuple[Any, Any]:
     """Train UNet and text encoder together (v-prediction, uniform t), or resume from ``work_dir``; returns both."""
     torch.manual_seed(schedule.seed)
-    unet, text_encoder = build_unet(), build_text_encoder()
+    unet = build_unet()
     unet.to(memory_format=torch.channels_last)
-    networks = nn.ModuleDict({"unet": unet, "text_encoder": text_encoder}).to(device).train()
+    networks = nn.ModuleDict({"unet": unet, "text_encoder": build_text_encoder()}).to(device).train()
     tokenizer = load_tokenizer(work_dir / "tokenizer")
     noise_table = build_scheduler()
 
-    def loss_at(generator: torch.Generator) -> Tensor:
-        clean, captions = latents.batch(schedule.batch, generator)
-        noise = torch.randn(clean.shape, generator=generator)
-        t = torch.randint(noise_table.config.num_train_timesteps, (len(clean),), generator=generator)
+    def errors(network: Any, moment: Moment) -> dict[str, Tensor]:
+        clean, captions = latents.batch(moment.stage.batch, moment.random)
+        noise = torch.randn(clean.shape, generator=moment.random)
+        t = torch.randint(noise_table.config.num_train_timesteps, (len(clean),), generator=moment.random)
         noisy = noise_table.add_noise(clean, noise, t).to(device, memory_format=torch.channels_last)
         target = noise_table.get_velocity(clean, noise, t).to(device)
         tokens = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids.to(device)
-        text = text_encoder(tokens).last_hidden_state
-        predicted = unet(noisy, t.to(device), text).sample
-        return torch.nn.functional.mse_loss(predicted, target)
+        text = network["text_encoder"](tokens).last_hidden_state
+        predicted = network["unet"](noisy, t.to(device), text).sample
+        return {"velocity": nn.functional.mse_loss(predicted, target)}
 
-    optimise(networks, loss_at, schedule, work_dir / "unet.safetensors", "unet", on_log)
-    return unet, text_encoder
+    training = Training(networks, Lesson(errors, adamw), schedule, work_dir / "unet.safetensors")
+    taught: Any = training.run(lambda report: on_log(f"unet: {report}")).averaged()
+    return taught["unet"], taught["text_encoder"]
 
 
 def load_tokenizer(folder: Path) -> Any:

@@ -1,67 +1,53 @@
-"""First lesson of the toy generator: its mapping network learns to read a code.
+"""The mapping network's own lesson: it learns to read a random code.
 
-A random mapping network hides what a code says (a linear read-out of the hair colour explains 15 % of its variance),
-and the synthesis network would have to find it through a few heads per step. So the mapping is taught alone first:
-the latent of a code becomes a fixed linear image of the attributes of the head that the code stands for.
+A random mapping network hides what a code says (a linear read-out of a figurine's hair colour explains 15 % of its
+variance), and the synthesis network would have to find it through a few heads per step. So the mapping is taught alone:
+the latent of a code becomes a fixed linear image of what the head that the code stands for is like.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ..data.figurines.attributes import CODE_BLOCKS, HAIR_COLOURS, SHIRTS, SKIN
-from ..data.figurines.heads import HeadAttributes
 from ..generator.generator import Generator
+from .loop import Lesson, Moment, Schedule, Stage, Training
 
-COLOUR_WEIGHT = 1.5
-"""Colours are told as numbers too, louder than the rest: what all hair colours have in common need not be found out."""
-
-
-def attribute_vectors(heads: Sequence[HeadAttributes]) -> Tensor:
-    """[N, K] one-hot blocks (CODE_BLOCKS), colours and shape factors of N heads; colours of COLOUR_WEIGHT, others of 1 std."""
-    columns = []
-    for name, size in CODE_BLOCKS:
-        index = torch.tensor([int(getattr(head, name)) for head in heads])
-        share = 1 / size
-        columns.append((torch.nn.functional.one_hot(index, size) - share) / (share * (1 - share)) ** 0.5)
-    for name, palette in (("skin", SKIN), ("hair_colour", HAIR_COLOURS), ("shirt", SHIRTS)):
-        known = torch.tensor(list(palette.values()))[: dict(CODE_BLOCKS)[name]]
-        told = known[[int(getattr(head, name)) for head in heads]]
-        columns.append(COLOUR_WEIGHT * (told - known.mean(dim=0)) / known.std(dim=0))
-    columns.append(torch.tensor([head.shape for head in heads]) * 3**0.5)
-    return torch.cat(columns, dim=1)
+LEARNING_RATE = 2.0
+"""Large because the mapping layers carry an equalised rate of 0.01."""
+BATCH = 512
 
 
 def teach_mapping(
-    generator: Generator,
-    codes: Tensor,
-    heads: Sequence[HeadAttributes],
-    *,
-    steps: int,
-    batch: int = 512,
-    learning_rate: float = 2.0,
-    random: torch.Generator,
+    generator: Generator, pairs: Callable[[int, torch.Generator], tuple[Tensor, Tensor]], *, steps: int, seed: int
 ) -> float:
-    """Regress latents of ``codes`` [N, z_dim] onto ``heads``; returns the final mean squared error (1 = nothing learnt).
+    """Regress the latents of random codes; returns the final mean squared error (1 = nothing learnt).
 
-    The learning rate is large because the mapping layers carry an equalised rate of 0.01.
+    pairs: so many codes z [N, z_dim] and the latents w [N, w_dim] of about unit variance that they should have.
     """
-    attributes = attribute_vectors(heads)
-    projection = torch.linalg.qr(torch.randn(generator.config.w_dim, attributes.shape[1], generator=random))[0].T
-    targets = attributes @ projection * (generator.config.w_dim / attributes.shape[1]) ** 0.5
-    layers = [p for name, p in generator.backbone.mapping.named_parameters() if name.startswith("fc")]
-    optimiser = torch.optim.Adam(layers, lr=learning_rate)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=steps)
-    errors = []
-    for _ in range(steps):
-        chosen = torch.randint(len(codes), (batch,), generator=random)
-        error = (generator.mapping(codes[chosen])[:, 0] - targets[chosen]).square().mean()
-        optimiser.zero_grad()
-        error.backward()
-        optimiser.step()
-        schedule.step()
-        errors.append(float(error.detach()))
-    return sum(errors[-100:]) / len(errors[-100:])
+    last = torch.zeros(())
+
+    def errors(network: nn.Module, moment: Moment) -> dict[str, Tensor]:
+        codes, latents = pairs(moment.stage.batch, moment.random)
+        return {"latent": (generator.mapping(codes)[:, 0] - latents).square().mean()}
+
+    def optimisers(network: nn.Module) -> list[torch.optim.Optimizer]:
+        return [torch.optim.Adam([weight for name, weight in network.named_parameters() if name.startswith("fc")])]
+
+    schedule = Schedule(
+        (Stage(1, BATCH, LEARNING_RATE),),
+        steps=steps,
+        warmup_steps=steps // 4,
+        final_fraction=0.0,
+        average_decay=0.99,
+        seed=seed,
+    )
+    mapping = generator.backbone.mapping
+    training = Training(mapping, Lesson(errors, optimisers), schedule)
+    mapping.load_state_dict(training.run(lambda report: None).averaged().state_dict())
+    with torch.no_grad():
+        codes, latents = pairs(4 * BATCH, torch.Generator().manual_seed(seed + 1))
+        last = (generator.mapping(codes)[:, 0] - latents).square().mean()
+    return float(last)

@@ -16,8 +16,8 @@ from portrait3d_core.cameras.cameras import orbit_cameras
 from portrait3d_core.diffusion.model import Prediction, Prompt
 from portrait3d_core.diffusion.oracle import Oracle
 from portrait3d_core.errors import NumericalError
-from portrait3d_core.optimisation.perceptual import MultiScaleLoss
 from portrait3d_core.optimisation.optimised import DivergedError
+from portrait3d_core.optimisation.perceptual import MultiScaleLoss
 from portrait3d_core.portrait.portrait import Portrait
 from portrait3d_core.stages.distill import distill
 from portrait3d_core.stages.invert.invert import invert

@@ -14,7 +14,7 @@ from portrait3d_core.runtime.files import read_safetensors
 from portrait3d_core.training.autoencoder import LATENT_CHANNELS, build_vae, standardise_latents
 from portrait3d_core.training.dataset import DataSettings
 from portrait3d_core.training.diffusion import DiffusionTraining, build_text_encoder, load_tokenizer, train_diffusion
-from portrait3d_core.training.loop import Schedule, optimise
+from portrait3d_core.training.loop import Schedule, Stage
 from portrait3d_core.training.tokenizer import MAX_TOKENS, build_vocabulary, trained_token_ids
 
 LONGEST = HeadAttributes(skin=0, hair_colour=8, hair_style=3, shirt=7, beard=True, glasses=True, hat=True)
@@ -67,27 +67,10 @@ def test_standardising_keeps_the_function_of_the_vae():
         assert torch.allclose(vae.decode(after.mean).sample, decoded, atol=1e-5)
 
 
-def test_resumed_training_equals_unbroken_training(tmp_path):
-    def train(steps: int, folder: str) -> torch.Tensor:
-        torch.manual_seed(0)
-        network = torch.nn.Linear(4, 1)
-
-        def loss_at(generator: torch.Generator) -> torch.Tensor:
-            return network(torch.randn(8, 4, generator=generator)).square().mean()
-
-        # A constant learning rate, so that a shorter schedule is the beginning of a longer one.
-        schedule = Schedule(steps=steps, batch=8, learning_rate=1e-2, warmup=0, final_fraction=1.0)
-        optimise(network, loss_at, schedule, tmp_path / folder / "state.safetensors", "test", lambda line: None)
-        return network.weight.detach()
-
-    train(7, "resumed")
-    assert torch.equal(train(20, "resumed"), train(20, "unbroken"))
-
-
 def test_the_exported_folder_is_a_stable_diffusion_pipeline(tmp_path):
     from diffusers import StableDiffusionPipeline
 
-    short = Schedule(steps=2, batch=2, learning_rate=1e-3, warmup=1)
+    short = Schedule((Stage(1, 2, 1e-3),), steps=2, warmup_steps=1)
     settings = DiffusionTraining(data=DataSettings(heads=1, views_per_head=2), vae=short, colourings=1, unet=short)
     train_diffusion(tmp_path / "work", tmp_path / "out", settings, on_log=lambda line: None)
     pipeline = StableDiffusionPipeline.from_pretrained(tmp_path / "out", local_files_only=True)

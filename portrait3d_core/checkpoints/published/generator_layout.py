@@ -21,13 +21,15 @@ BODY_PREFIX = "renderer."
 """Keys of the body model's arrays."""
 DISCRIMINATOR_PREFIX = "discriminator."
 """Keys of the discriminator in our files; its pose head belongs to the body model."""
+HEAD_CODES_PREFIX = "head_codes."
+"""Keys in our files of what turns descriptions of heads into random codes; nothing that renders reads them."""
 UPSAMPLER_FILTER = "superresolution.resample_filter"
 """A constant that only upsamplers other than that of the 512-pixel models keep."""
 
 
 def generator_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The entries of a published state dict that belong to our generator: all but body model and unused constants."""
-    others = (BODY_PREFIX, DISCRIMINATOR_PREFIX, UPSAMPLER_FILTER)
+    """The entries of a published state dict that belong to our generator: no body model, codes and unused constants."""
+    others = (BODY_PREFIX, DISCRIMINATOR_PREFIX, HEAD_CODES_PREFIX, UPSAMPLER_FILTER)
     return {key: value for key, value in state.items() if not key.startswith(others)}
 
 

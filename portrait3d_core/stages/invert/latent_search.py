@@ -76,7 +76,7 @@ def search_latent(
             leaves,
             make=partial(_guess, views, settings.turn_deg),
             optimiser=torch.optim.Adam(list(leaves.values()), lr=settings.learning_rate),
-            rate=lambda step: cosine_ramp(step, settings.steps, up=RISE, down=FALL),
+            rate=lambda step: cosine_ramp((step - 1) / settings.steps, up=RISE, down=FALL),
             project=lambda: whiten(noises),
         )
 

@@ -60,7 +60,7 @@ def tune_trigrid(
         changes,
         make=tuned,
         optimiser=torch.optim.Adam(list(changes.values()), lr=settings.learning_rate),
-        rate=lambda step: cosine_ramp(step, settings.steps),
+        rate=lambda step: cosine_ramp((step - 1) / settings.steps),
     )
     rays = rays_that_fit(photos[0].settings, portrait.device)
     optimise(optimised, look, settings.steps, job, rays=rays, preview_every=preview_every)

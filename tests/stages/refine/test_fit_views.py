@@ -11,8 +11,8 @@ from vgg import linear_weights, vgg_weights
 from portrait3d_core.cameras.cameras import orbit_cameras
 from portrait3d_core.checkpoints.vgg_file import read_vgg16
 from portrait3d_core.errors import Cancelled, ImageError
-from portrait3d_core.optimisation.perceptual import MultiScaleLoss, VggLoss
 from portrait3d_core.optimisation.optimised import DivergedError
+from portrait3d_core.optimisation.perceptual import MultiScaleLoss, VggLoss
 from portrait3d_core.runtime.files import write_safetensors
 from portrait3d_core.runtime.resume import RunKeeper
 from portrait3d_core.runtime.run_state import RunStore

@@ -1,43 +1,25 @@
-"""Gates of the toy bundle: ``python -m portrait3d_core.evaluation.evaluate [--prompts 50] [--json FILE] [--strips DIR]``.
+"""The shipped bundle: do edits of figurines arrive, and leave alone what was not asked for? See docs/toy.md.
 
-Runs the benchmark cases, prints for every gate what was wanted and what was reached, and exits with 0 only if all
-gates pass. About one minute per prompt and processor core.
+About one minute per prompt and processor core.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
-import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 import torch
 
 from ..bundle.files import BUNDLE, diffusion_path, generator_path
-from ..runtime.files import atomic_write
-from .benchmark import Case, Pictures, Scores, draw_cases, run_case
+from .edits import Case, Pictures, Scores, draw_cases, run_case
+from .gates import Gate, Report, mean
 
+PROMPTS, QUICK_PROMPTS = 50, 6
 START_RIGHT_LIMIT = 0.05
-
-
-@dataclass(frozen=True)
-class Gate:
-    """One requirement: ``reached`` must be at least (``at_least``) or at most ``wanted``. None reached = no such case."""
-
-    name: str
-    wanted: float
-    reached: float | None
-    at_least: bool = True
-
-    @property
-    def passed(self) -> bool:
-        if self.reached is None:
-            return False
-        return self.reached >= self.wanted if self.at_least else self.reached <= self.wanted
 
 
 def judge(scores: Sequence[Scores]) -> list[Gate]:
@@ -56,39 +38,32 @@ def judge(scores: Sequence[Scores]) -> list[Gate]:
     ]
 
 
-def table(gates: Sequence[Gate], scores: Sequence[Scores]) -> str:
-    """The gates as text, one per line, and the numbers that explain them."""
-    lines = [f"{'gate':<54}{'wanted':>10}{'reached':>10}"]
-    for gate in gates:
-        reached = "no case" if gate.reached is None else f"{gate.reached:.3f}"
-        sign = ">=" if gate.at_least else "<="
-        lines.append(f"{gate.name:<54}{f'{sign} {gate.wanted:g}':>10}{reached:>10}  {'ok' if gate.passed else 'MISSED'}")
-    kept = _mean(lambda s: s.iou_start, scores)
-    lines.append(f"silhouette IoU with the start (no gate): {'no case' if kept is None else f'{kept:.3f}'}")
-    return "\n".join(lines)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the evaluation. Returns a process exit code: 0 when every gate passes."""
-    parser = argparse.ArgumentParser(prog="portrait3d_core.evaluation.evaluate", description="Check the toy bundle's gates.")
-    parser.add_argument("--prompts", type=int, default=50, help="number of edits (default 50)")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of this evaluation."""
+    parser.add_argument("--prompts", type=int, help=f"number of edits (default {PROMPTS}, with --quick {QUICK_PROMPTS})")
     parser.add_argument("--seed", type=int, default=0, help="draws the heads and the edits (default 0)")
     parser.add_argument("--workers", type=int, default=1, help="processes of one thread each (default 1)")
     parser.add_argument("--bundle", type=Path, default=BUNDLE, help="bundle folder (default: the package's own)")
-    parser.add_argument("--json", type=Path, help="write all scores and gates to this file")
     parser.add_argument("--strips", type=Path, help="write start and result of every edit as PNG to this folder")
-    chosen = parser.parse_args(arguments)
+
+
+def evaluate(chosen: argparse.Namespace) -> Report:
+    """Run the edits."""
+    prompts = chosen.prompts or (QUICK_PROMPTS if chosen.quick else PROMPTS)
     scores: list[Scores] = []
     evaluate_one = partial(_evaluate, bundle=chosen.bundle, strips=chosen.strips)
     with multiprocessing.get_context("spawn").Pool(chosen.workers, torch.set_num_threads, (1,)) as pool:
-        for score in pool.imap(evaluate_one, draw_cases(chosen.prompts, chosen.seed)):
+        for score in pool.imap(evaluate_one, draw_cases(prompts, chosen.seed)):
             scores.append(score)
             print(_line(score), flush=True)
-    gates = judge(scores)
-    print(table(gates, scores))
-    if chosen.json is not None:
-        _write_json(chosen.json, gates, scores)
-    return 0 if all(gate.passed for gate in gates) else 1
+    return report(scores)
+
+
+def report(scores: Sequence[Scores]) -> Report:
+    """The gates for the scores of a run, and the scores."""
+    kept = mean([score.iou_start for score in scores])
+    note = f"silhouette IoU with the start (no gate): {'no case' if kept is None else f'{kept:.3f}'}"
+    return Report(judge(scores), [asdict(score) for score in scores], [note])
 
 
 def _evaluate(case: Case, bundle: Path, strips: Path | None) -> Scores:
@@ -112,15 +87,6 @@ def _write_strip(path: Path, before: Pictures, after: Pictures) -> None:
     write_png(torch.cat(rows, dim=-2).movedim(0, -1), path)
 
 
-def _write_json(path: Path, gates: Sequence[Gate], scores: Sequence[Scores]) -> None:
-    report = {
-        "gates": [{**asdict(gate), "passed": gate.passed} for gate in gates],
-        "cases": [asdict(score) for score in scores],
-    }
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(report, indent=1), encoding="utf-8")
-
-
 def _line(score: Scores) -> str:
     verdict = "right" if _colours_right(score) else "WRONG"
     return (
@@ -138,8 +104,4 @@ def _of_kind(scores: Sequence[Scores], kind: str) -> list[Scores]:
 
 
 def _mean(value: Callable[[Scores], float], scores: Sequence[Scores]) -> float | None:
-    return sum(float(value(score)) for score in scores) / len(scores) if scores else None
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return mean([value(score) for score in scores])

@@ -1,0 +1,87 @@
+"""Train the project's networks: ``python -m portrait3d_core.training people DATA WORK`` or
+``... figurines WORK``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import torch
+
+from ..bundle.files import BUNDLE
+from .bundle import PARTS, log, remake_bundle
+
+GENERATOR = "generator.safetensors"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train what is asked for. Returns a process exit code."""
+    parser = argparse.ArgumentParser(prog="portrait3d_core.training", description="Train the project's networks.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    people = commands.add_parser("people", help="the generator of people, from exact pictures of heads")
+    people.add_argument("data", type=Path, help="folder with heads as .npz files; more may appear while it trains")
+    people.add_argument("work", type=Path, help="folder for the checkpoint; a training there is continued")
+    people.add_argument("--minutes", type=float, default=480.0, help="time of the whole training, all sittings (default 480)")
+    people.add_argument("--deadline", metavar="HH:MM", help="local time at which the training ends, its schedule shortened")
+    people.add_argument("--init", type=Path, help="generator file or checkpoint to start from, also of other codes")
+    people.add_argument("--held-out", type=int, default=64, help="first heads that are not trained on (default 64)")
+    people.add_argument("--device", default="cpu", help="cpu (default) or cuda")
+    people.add_argument("--threads", type=int, default=1, help="processor threads (default 1)")
+    people.add_argument("--seed", type=int, default=0)
+    people.add_argument("--out", type=Path, help=f"generator file to write at the end (default: WORK/{GENERATOR})")
+    people.add_argument("--export-only", action="store_true", help="write the generator file from the checkpoint as it is")
+    figurines = commands.add_parser("figurines", help="the shipped bundle: the figurine generator and the diffusion model")
+    figurines.add_argument("work", type=Path, help="folder for checkpoints and training data; a training there is continued")
+    figurines.add_argument("--out", type=Path, default=BUNDLE, help="bundle folder to write (default: the package's own)")
+    figurines.add_argument("--only", choices=PARTS, help="train only this part")
+    chosen = parser.parse_args(arguments)
+    return _people(chosen) if chosen.command == "people" else _figurines(chosen)
+
+
+def _figurines(chosen: argparse.Namespace) -> int:
+    failed = remake_bundle(chosen.work, chosen.out, PARTS if chosen.only is None else (chosen.only,))
+    print(
+        f"failed: {', '.join(failed)}" if failed else f"bundle written to {chosen.out}",
+        file=sys.stderr if failed else sys.stdout,
+    )
+    return 1 if failed else 0
+
+
+def _people(chosen: argparse.Namespace) -> int:
+    from .loop import Schedule
+    from .people import CPU_STAGES, CUDA_STAGES, HeadLibrary, PeopleNetwork, PeopleTraining, people_training
+    from .people_file import export_people
+
+    torch.set_num_threads(chosen.threads)
+    stages = CPU_STAGES if chosen.device == "cpu" else CUDA_STAGES
+    schedule = Schedule(stages, minutes=chosen.minutes, warmup_steps=20, average_decay=0.995, seed=chosen.seed)
+    settings = PeopleTraining(schedule, held_out=chosen.held_out, init=chosen.init, device=chosen.device)
+    chosen.work.mkdir(parents=True, exist_ok=True)
+    library = HeadLibrary(chosen.data, settings)
+    training = people_training(library, chosen.work, settings)
+    log(f"{len(library.codes)} heads; {training.state.step} steps done, {100 * training.state.progress:.1f} %")
+    if not chosen.export_only:
+        training.run(log, None if chosen.deadline is None else next_time(chosen.deadline, datetime.now()))
+    network = training.state.averaged().cpu()
+    assert isinstance(network, PeopleNetwork)
+    notes = {"steps": training.state.step, "heads": len(library.codes), "settings": asdict(settings)}
+    out = chosen.work / GENERATOR if chosen.out is None else chosen.out
+    export_people(network.generator, network.codes, library.codes.cpu(), out, json.dumps(notes, default=str), log)
+    log(f"generator written to {out}")
+    return 0
+
+
+def next_time(clock: str, now: datetime) -> float:
+    """Seconds since 1970 of the next HH:MM."""
+    hour, minute = (int(part) for part in clock.split(":"))
+    at = now.replace(hour=hour, minute=minute, second=0, microsecond=0)
+    return (at if at > now else at + timedelta(days=1)).timestamp()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
