@@ -17,7 +17,7 @@ import torch
 
 from portrait3d_core.bundle.files import generator_path
 from portrait3d_core.cameras.paths import refinement_views
-from portrait3d_core.checkpoints.generator_file import load_generator
+from portrait3d_core.checkpoints.generator_loading import load_generator
 from portrait3d_core.diffusion.oracle import Oracle
 from portrait3d_core.generator.config import OFFICIAL_512
 from portrait3d_core.generator.generator import Generator

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from portrait3d_core.bundle.files import generator_path
-from portrait3d_core.checkpoints.generator_file import load_generator
+from portrait3d_core.checkpoints.generator_loading import load_generator
 from portrait3d_core.generator.config import OFFICIAL_512
 from portrait3d_core.generator.generator import Generator
 from portrait3d_core.portrait.decoder import Decoder

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from portrait3d_core.bundle.files import generator_path
 from portrait3d_core.cameras.cameras import Cameras, orbit_cameras
-from portrait3d_core.checkpoints.generator_file import load_generator
+from portrait3d_core.checkpoints.generator_loading import load_generator
 from portrait3d_core.rendering.settings import RenderSettings
 from portrait3d_core.stages.latents import random_portrait
 from portrait3d_core.stages.mesh.mesh import Mesh, MeshSettings, extract_mesh

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..portrait3d_core.checkpoints.generator_file import read_generator_file
+from ..portrait3d_core.checkpoints.generator_loading import read_generator_file
 from .host.folders import file_fingerprint, generator_choices, generator_path, user_folder
 from .host.memory import ManagedGenerator, autograd
 from .host.schema import schema

@@ -15,7 +15,8 @@ __version__ = "0.1.0"
 _ROOMS = {
     "cameras.cameras": ("Cameras", "frontal_camera", "orbit_cameras"),
     "cameras.paths": ("sway", "turntable"),
-    "checkpoints.generator_file": ("load_generator", "save_generator"),
+    "checkpoints.generator_file": ("save_generator",),
+    "checkpoints.generator_loading": ("load_generator",),
     "checkpoints.latent_file": ("load_latent", "save_latent"),
     "checkpoints.portrait_file": ("load_portrait", "save_portrait"),
     "diffusion.diffusers_model": ("load_diffusion_model",),

@@ -45,7 +45,7 @@ class Networks:
 def built_in_networks(device: torch.device | str = "cpu") -> Networks:
     """The generator and the diffusion model that come with the package. Raises ModelFormatError when they are damaged."""
     from .bundle.files import diffusion_path, generator_path
-    from .checkpoints.generator_file import load_generator
+    from .checkpoints.generator_loading import load_generator
     from .diffusion.diffusers_model import load_diffusion_model
 
     device = torch.device(device)

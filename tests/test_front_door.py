@@ -33,7 +33,11 @@ def test_the_readmes_example_runs(tmp_path):
     assert len(example.splitlines()) <= 15
     (tmp_path / "example.py").write_text(example, encoding="utf-8")
     ran = subprocess.run(
-        [sys.executable, "example.py"], cwd=tmp_path, capture_output=True, text=True, env={**__import__("os").environ, "PYTHONPATH": str(ROOT)}
+        [sys.executable, "example.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**__import__("os").environ, "PYTHONPATH": str(ROOT)},
     )
     assert ran.returncode == 0, ran.stderr
     assert {path.name for path in tmp_path.iterdir()} >= {"turn.mp4", "head.safetensors", "head.glb"}

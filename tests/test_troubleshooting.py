@@ -15,7 +15,7 @@ import portrait3d_core
 from portrait3d_core import errors
 from portrait3d_core.bundle.files import generator_path
 from portrait3d_core.cameras.cameras import frontal_camera
-from portrait3d_core.checkpoints.generator_file import load_generator
+from portrait3d_core.checkpoints.generator_loading import load_generator
 from portrait3d_core.checkpoints.latent_file import load_latent, save_latent
 from portrait3d_core.checkpoints.portrait_file import METADATA_KEY, load_portrait, save_portrait
 from portrait3d_core.checkpoints.published.torch_files import read_pickle_file

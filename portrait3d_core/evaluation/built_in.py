@@ -68,7 +68,7 @@ def report(scores: Sequence[Scores]) -> Report:
 
 def _evaluate(case: Case, bundle: Path, strips: Path | None) -> Scores:
     """Run one case in this process."""
-    from ..checkpoints.generator_file import load_generator
+    from ..checkpoints.generator_loading import load_generator
     from ..diffusion.diffusers_model import load_diffusion_model
     from ..presets.built_in import EDIT
 

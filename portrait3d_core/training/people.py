@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..checkpoints.generator_file import load_generator
+from ..checkpoints.generator_loading import load_generator
 from ..data.head_codes import HeadCodes, read_head_codes
 from ..data.head_files import head_paths, read_views
 from ..errors import ModelFormatError, SettingsError

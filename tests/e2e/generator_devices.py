@@ -12,7 +12,7 @@ import torch
 from comfy import model_management
 from pack.nodes.host.memory import ManagedGenerator
 from pack.portrait3d_core.bundle.files import generator_path
-from pack.portrait3d_core.checkpoints.generator_file import load_generator
+from pack.portrait3d_core.checkpoints.generator_loading import load_generator
 
 FREE_BYTES = 8 * 1024**3
 

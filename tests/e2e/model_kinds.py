@@ -20,7 +20,7 @@ from pack.nodes.host.built_in_models import load_model, load_vae
 from pack.nodes.host.control import ViewControl
 from pack.nodes.host.diffusion_model import ComfyDiffusionModel, ConditioningPrompt, run_with_diffusion_model
 from pack.portrait3d_core.bundle.files import diffusion_path, generator_path
-from pack.portrait3d_core.checkpoints.generator_file import load_generator
+from pack.portrait3d_core.checkpoints.generator_loading import load_generator
 from pack.portrait3d_core.guidance.residual import Guide, Moment, SeenViews, image_gradient
 from pack.portrait3d_core.presets.built_in import REFINE as BUILT_IN_REFINE
 from pack.portrait3d_core.stages.latents import random_portrait

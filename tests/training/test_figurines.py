@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from portrait3d_core.cameras.cameras import orbit_cameras
-from portrait3d_core.checkpoints.generator_file import load_generator
+from portrait3d_core.checkpoints.generator_loading import load_generator
 from portrait3d_core.data.figurines.heads import code_length, decode_attributes, distance, sample_attributes, split_of
 from portrait3d_core.errors import ModelFormatError, SettingsError
 from portrait3d_core.generator.config import GeneratorConfig

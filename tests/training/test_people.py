@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from portrait3d_core.cameras.cameras import orbit_cameras
-from portrait3d_core.checkpoints.generator_file import load_generator
+from portrait3d_core.checkpoints.generator_loading import load_generator
 from portrait3d_core.data.head_codes import HeadCodes
 from portrait3d_core.data.head_files import DEPTH_STEPS, NEAREST_M, PICTURE_PX, TEST_PITCH, TEST_YAWS, read_views
 from portrait3d_core.errors import SettingsError

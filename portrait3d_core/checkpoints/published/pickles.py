@@ -1,9 +1,8 @@
 """A stack machine for pickles that never executes anything.
 
-A pickle is a program. Here its instructions (:mod:`.opcodes`) only build plain containers, numbers and text. Where the
-program names a class or a function, the name stays a :class:`Reference` that is never looked up. Where it calls one, a
-constructor from an allow-list runs (this project's own code, :mod:`.constructors`); any other name gives an
-:class:`Inert` object. Source: docs/method.md, section "Reading pickles".
+A pickle is a program. Here its instructions (:mod:`.opcodes`, which runs them) only build plain containers, numbers and
+text. Where the program names a class or a function, the name stays a :class:`Reference` that is never looked up. Where it
+calls one, a constructor from an allow-list runs (this project's own code, :mod:`.constructors`); any other name gives an
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ from typing import Any
 import torch
 
 from .byte_source import CONTAINER_BYTES, ITEM_BYTES, ByteSource, refusal
-from .opcodes import INSTRUCTIONS, STOP
 
 LONGEST_KEY = 4096
 LONGEST_KEY_TUPLE = 16
@@ -62,7 +60,7 @@ def no_persistent_values(identifier: Any) -> Any:
 
 
 class Interpreter:
-    """Runs one pickle from ``source``, where another one may follow it.
+    """The state of one pickle read from ``source``, where another one may follow it.
 
     constructors: the allow-list {"module.qualname": constructor}.
     restore:      restore(interpreter, value, state) puts a state into a value that is no :class:`Inert`.
@@ -81,17 +79,6 @@ class Interpreter:
         self.stack: list[Any] = []
         self.outer_stacks: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
-
-    def run(self) -> Any:
-        """The value that the pickle describes. Damage raises ModelFormatError or any of :data:`.torch_streams.DAMAGE`."""
-        take, count = self.source.take, self.account.count_instruction
-        while (code := take(1)) != STOP:
-            count()
-            instruction = INSTRUCTIONS.get(code)
-            if instruction is None:
-                raise refusal(f"Byte {self.source.position - 1} (0x{code.hex()}) is no instruction that weights need")
-            instruction(self)
-        return self.stack.pop()
 
     def number(self, layout: str) -> Any:
         """The next number of the stream, ``layout`` as in :mod:`struct`."""

@@ -18,6 +18,7 @@ from torch import Tensor
 from . import arrays
 from .byte_source import ByteSource, refusal
 from .constructors import CONSTRUCTORS, restore
+from .opcodes import run
 from .pickles import Constructor, Interpreter, Reference
 from .zip_records import LOCAL, Record, enter, records
 
@@ -38,7 +39,7 @@ def read_container(source: ByteSource, constructors: Mapping[str, Constructor] =
     source.seek(0)
     if signature == LOCAL:
         return read_archive(source)
-    value = Interpreter(source, constructors, restore).run()
+    value = run(Interpreter(source, constructors, restore))
     return read_old_stream(source) if type(value) is int and value == STREAM_MAGIC else value
 
 
@@ -81,7 +82,7 @@ def read_archive(source: ByteSource) -> Any:
 
     data = _record(source, found[name])
     pickle = ByteSource(io.BytesIO(data), len(data), source.account)
-    return Interpreter(pickle, CONSTRUCTORS, restore, persistent).run()
+    return run(Interpreter(pickle, CONSTRUCTORS, restore, persistent))
 
 
 def _record(source: ByteSource, record: Record) -> bytes:
@@ -94,7 +95,7 @@ def read_old_stream(source: ByteSource) -> Any:
     """The value in a stream of torch before 1.6 (``source`` is behind the magic number): the pickle, then the storages."""
 
     def pickle() -> Any:
-        return Interpreter(source, CONSTRUCTORS, restore, persistent).run()
+        return run(Interpreter(source, CONSTRUCTORS, restore, persistent))
 
     def persistent(identifier: Any) -> Any:
         if identifier[0] == "module":  # (kind, class, its source file, its source text)
