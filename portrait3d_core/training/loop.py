@@ -130,6 +130,7 @@ class StepReport:
 
 
 OnStep = Callable[[StepReport], None]
+OnLog = Callable[[str], None]
 
 
 @dataclass
