@@ -118,6 +118,7 @@ def test_heads_join_while_it_trains(balls, tmp_path):
     library = HeadLibrary(folder, SETTINGS)
     assert len(library.codes) == len(library.pixels) == 2
     (folder / "00003.npz").write_bytes((balls / "00003.npz").read_bytes())
+    (folder / "00004.npz").write_bytes(b"no head")
     library.join()
     assert len(library.codes) == len(library.pixels) == 3
     with pytest.raises(SettingsError, match="held out"):

@@ -5,7 +5,7 @@ import torch
 
 from portrait3d_core.data.figurines.captions import parse_caption
 from portrait3d_core.data.figurines.heads import HAIR_COLOURS, is_held_out
-from portrait3d_core.training.dataset import DataSettings, load_data, make_data, picture_batch, soften
+from portrait3d_core.training.figurine_pictures import DataSettings, load_data, make_data, picture_batch, soften
 
 
 @pytest.fixture(scope="module")
