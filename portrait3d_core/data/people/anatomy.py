@@ -105,7 +105,7 @@ def _with_teeth(posed: np.ndarray) -> np.ndarray:
     The files hide the upper teeth exactly behind a relaxed lip, and their rows are so wide that they come out at the corners.
     """
     piece = topology().piece
-    for number, lift in ((UPPER_TEETH, -0.0035), (LOWER_TEETH, 0.0015)):
+    for number, lift in ((UPPER_TEETH, -0.0035), (LOWER_TEETH, -0.0005)):
         teeth = np.flatnonzero(piece == number)
         row = posed[teeth]
         wide = np.abs(row[:, 0]) / np.abs(row[:, 0]).max()

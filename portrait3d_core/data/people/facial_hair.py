@@ -15,14 +15,14 @@ from .person import Person
 from .regions import masks
 from .strands import Look, Roots, ribbons, scatter
 
-_BEARD_SIZES = {"moustache": (1000, 0.010), "goatee": (1700, 0.012), "short beard": (3000, 0.009), "full beard": (3000, 0.024)}
+_BEARD_SIZES = {"moustache": (1300, 0.008), "goatee": (2100, 0.010), "short beard": (3200, 0.008), "full beard": (3200, 0.022)}
 """Strands and their length."""
 _BROW_STRANDS = 860
 
 
 @cache
-def _beard(kind: str) -> tuple[Roots, np.ndarray, np.ndarray, Look]:
-    """(roots, points [N, K, 3] relative to the root, normals [N, 3], look) on the average head."""
+def _beard(kind: str) -> tuple[Roots, np.ndarray, np.ndarray, np.ndarray, Look]:
+    """(roots, points [N, K, 3] relative to the root, normals [N, 3], widths [N], look) on the average head."""
     topo, head = topology(), average_head()
     rng = np.random.default_rng([BEARDS.index(kind), 5])
     whole = kind in ("short beard", "full beard")
@@ -31,27 +31,29 @@ def _beard(kind: str) -> tuple[Roots, np.ndarray, np.ndarray, Look]:
     roots = scatter(area**1.5, count, rng)
     n, rest = unit(roots.at(normals_of(head, topo.triangles))), roots.at(topo.rest)
     lip = smoothstep(6.62, 6.70, rest[:, 1]) * (np.abs(rest[:, 0]) < 0.36)
-    comb = np.stack([np.sign(rest[:, 0]) * (0.25 + 0.75 * lip), -1.0 + 0.35 * lip, np.full(count, 0.15)], 1)
+    aside = np.sign(rest[:, 0]) * (0.25 + 0.75 * lip) * smoothstep(0.0, 0.16, np.abs(rest[:, 0]))
+    comb = np.stack([aside, -1.0 + 0.35 * lip, np.full(count, 0.15)], 1)
     comb = unit(comb - 0.8 * (comb * n).sum(1, keepdims=True) * n)
     chin = smoothstep(6.62, 6.4, rest[:, 1]) * smoothstep(0.5, 1.2, rest[:, 2]) * (kind in ("full beard", "goatee"))
     sideburn = smoothstep(6.7, 7.0, rest[:, 1]) * (np.abs(rest[:, 0]) > 0.5)
     lengths = length * (0.65 + 0.55 * rng.random(count)) * (1 + 0.6 * chin) * (1 - 0.55 * sideburn) * (1 - 0.35 * lip)
     lengths = lengths * (0.35 + 0.65 * roots.at(area[:, None])[:, 0])
-    d = unit((0.75 if whole else 0.6) * n + comb + 0.30 * rng.normal(size=(count, 3)))
+    d = unit((0.75 if whole else 0.35) * n + comb + (0.26 if whole else 0.16) * rng.normal(size=(count, 3)))
     rings = 5
     points = [-0.0008 * n]
     for _ in range(rings - 1):
         points.append(points[-1] + d * (lengths / (rings - 1))[:, None])
         d = unit(d + 0.28 * comb + np.array([0, -0.16, 0]))
-    return roots, np.stack(points, 1), n, Look.draw(count, rng)
+    width = 0.0019 * np.clip(lengths / (0.6 * length), 0.35, 1)
+    return roots, np.stack(points, 1), n, width, Look.draw(count, rng)
 
 
 def beard(person: Person, anatomy: Anatomy, albedo: np.ndarray) -> Mesh:
     """The strands of a beard that has any; albedo: [3] linear. Each strand moves with the skin at its root."""
-    roots, points, normals, look = _beard(person.beard)
+    roots, points, normals, width, look = _beard(person.beard)
     moved = roots.at(anatomy.posed)[:, None] + points
     return ribbons(
-        moved, np.repeat(normals[:, None], points.shape[1], 1), 0.0020, albedo, look, Part.BEARD, tip=0.2, spread=0.14
+        moved, np.repeat(normals[:, None], points.shape[1], 1), width, albedo, look, Part.BEARD, tip=0.2, spread=0.14
     )
 
 
@@ -79,7 +81,7 @@ def brows(person: Person, anatomy: Anatomy, albedo: np.ndarray) -> Mesh:
     """Short strands on the brow ridge, combed outwards; albedo: [3] linear."""
     s, side, noise, look = _brow_strands()
     thickness = 0.030 * person.brow_thickness
-    across = noise[:, 0] * thickness * (1.05 - 0.65 * s) * smoothstep(-0.25, 0.12, s)
+    across = noise[:, 0] * thickness * (0.95 - 0.50 * s) * smoothstep(-0.25, 0.22, s)
     height = 7.50 + 0.055 * np.sin(np.pi * np.clip(s * 0.92, 0, 1)) * person.brow_arch + 0.015 * (1 - s) - 0.02 * s + across
     target = np.stack([side * (0.115 + 0.435 * s), height], 1)
     near, flat = _brow_skin()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -16,8 +16,8 @@ from .meshes import smoothstep
 from .regions import above_hairline, recession
 from .strands import Look, carrier
 
-_TOP_Y, _TOP_SOFT = 0.232, 0.018
-"""Hair that would stand higher than this is pressed together below their sum, to stay in the picture."""
+_TOP_Y, _BACK_Z, _SOFT_M = 0.232, 0.170, 0.018
+"""Hair that would stand higher or further back is pressed together within the last length, to stay in the picture."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def worn(name: str, mirrored: bool) -> Worn:
     grown = grow(name)
     if mirrored:
         flip = np.array([-1.0, 1.0, 1.0])
-        grown = Grown(grown.points * flip, grown.normals * flip, grown.width, grown.root * flip, grown.fringe, grown.stretch)
+        grown = replace(grown, points=grown.points * flip, normals=grown.normals * flip, root=grown.root * flip)
     topo = topology()
     flat = grown.points.reshape(-1, 3)
     follow = carrier(flat)
@@ -48,6 +48,7 @@ def worn(name: str, mirrored: bool) -> Worn:
     distance = np.linalg.norm(offset, axis=1, keepdims=True)
     rise = offset * np.minimum(1, 0.03 / np.maximum(distance, 1e-6))
     look = Look.draw(len(grown.points), np.random.default_rng([HAIR_STYLES.index(name), 4]))
+    look = replace(look, twist=look.twist * (1 + 4.0 * grown.free[:, None, None]))
     shape = grown.points.shape
     return Worn(grown, look, follow, rise.reshape(shape), (follow @ topo.rest).reshape(shape))
 
@@ -62,8 +63,9 @@ def carried(style: Worn, neutral: np.ndarray, volume: float, cloth: np.ndarray |
     if cloth is not None:
         change = change + cloth
     moved = style.grown.points + (style.follow @ change).reshape(style.grown.points.shape) + (volume - 1) * style.rise
-    high = np.maximum(moved[..., 1] - _TOP_Y, 0)
-    moved[..., 1] = np.minimum(moved[..., 1], _TOP_Y) + _TOP_SOFT * np.tanh(high / _TOP_SOFT)
+    for axis, sign, limit in ((1, 1.0, _TOP_Y), (2, -1.0, _BACK_Z)):
+        beyond = np.maximum(sign * moved[..., axis] - limit, 0)
+        moved[..., axis] -= sign * (beyond - _SOFT_M * np.tanh(beyond / _SOFT_M))
     return moved
 
 

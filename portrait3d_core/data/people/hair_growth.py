@@ -86,6 +86,8 @@ class Grown:
     """[N, 3] the roots on the rest mesh, dm; of strands that have none, the crown."""
     fringe: np.ndarray
     """[N] 1 for the strands of a fringe, 0 for the others."""
+    free: np.ndarray
+    """[N] 0..1 how much each strand hangs in the air by itself."""
     stretch: np.ndarray
     """[N] 1 where the person's hair length shortens the strand, 0 where it does not."""
 
@@ -152,10 +154,12 @@ def _sow(name: str, style: Style, rng: np.random.Generator) -> _Strands:
     weight = smoothstep(-0.02, 0.10, height + fringe) * (1 - smoothstep(0.3, 0.7, masks()["ears"]))
     if name in _GATHERED:  # no loose sideburns
         weight = weight * np.where(topo.rest[:, 2] > 0.35, smoothstep(7.40, 7.55, topo.rest[:, 1]), 1.0)
+    part = {"side part": 0.28, "bob": 0.22, "long straight": 0.08, "long wavy": 0.2}.get(name)
+    if part is not None:  # more along the parting, where hair turns away and would leave the scalp bare
+        weight = weight * (1 + 2.0 * np.exp(-(((topo.rest[:, 0] - part) / 0.10) ** 2)) * smoothstep(7.9, 8.1, topo.rest[:, 1]))
     roots: Roots = scatter(weight, style.strands, rng)
     rest, count = roots.at(topo.rest), style.strands
     faded = name in ("short crop", "side part")
-    part = {"side part": 0.28, "bob": 0.22, "long straight": 0.08, "long wavy": 0.2}.get(name, 0.0)
     return _Strands(
         start=roots.at(head),
         rest=rest,
@@ -164,7 +168,7 @@ def _sow(name: str, style: Style, rng: np.random.Generator) -> _Strands:
         layer=rng.random(count) ** 0.8,
         wander=unit(rng.normal(size=(count, 3))),
         loose=(rng.random(count) < (LOOSE_SHARE if name not in ("buzz cut", "afro") else 0)).astype(float),
-        part_x=part + 0.03 * rng.normal(size=count),
+        part_x=(part or 0.0) + 0.03 * rng.normal(size=count),
     )
 
 
@@ -339,8 +343,8 @@ def _tail(knot: np.ndarray, rings: int, rng: np.random.Generator, count: int = 6
         p = p + np.maximum(0.008 + 0.004 * (k > 3) - sd, 0)[:, None] * n
         points.append(p)
     stacked = np.stack(points, 1)
-    outward = stacked - stacked.mean(0, keepdims=True)
-    return stacked, unit(outward + 0.25 * np.array([0, 0.2, -1.0]) * 0.02)
+    outward = stacked - stacked.mean(0, keepdims=True)  # smooth along the strand, or it would turn about itself
+    return stacked, unit(outward.mean(1, keepdims=True) + 0.5 * outward + [0, 0.001, -0.005])
 
 
 def _fringe(rings: int, rng: np.random.Generator, count: int = 620) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -398,10 +402,11 @@ def grow(name: str) -> Grown:
         root = np.concatenate([root, np.tile([[0.0, 8.4, 0.3]], (more, 1))])
         stretch = np.concatenate([stretch, np.full(more, float(name == "ponytail"))])
     fringe = np.zeros(len(points))
+    free = np.concatenate([s.loose, np.full(len(points) - len(s.loose), 0.5 * (name == "ponytail"))])
     if name in FRINGED_HAIR:
         more_points, more_normals, more_roots = _fringe(style.rings, rng)
         points, normals = np.concatenate([points, more_points]), np.concatenate([normals, more_normals])
         root, width = np.concatenate([root, more_roots]), np.concatenate([width, np.full(len(more_roots), 0.0052)])
         stretch = np.concatenate([stretch, np.zeros(len(more_roots))])
-        fringe = np.concatenate([fringe, np.ones(len(more_roots))])
-    return Grown(points, normals, width, root, fringe, stretch)
+        fringe, free = (np.concatenate([a, np.full(len(more_roots), b)]) for a, b in ((fringe, 1.0), (free, 0.0)))
+    return Grown(points, normals, width, root, fringe, free, stretch)

@@ -17,7 +17,7 @@ from .expressions import UNITS
 from .facial_hair import beard, brows, lashes
 from .hair_growth import STYLES
 from .light import environment, lit, strand_light
-from .meshes import Mesh, Part, compact, join, make_mesh
+from .meshes import Mesh, Part, compact, join, make_mesh, smoothstep
 from .person import Person
 from .renderer import Renderer
 from .skin import brow_albedo, hair_albedo, paint
@@ -137,7 +137,10 @@ def _body(person: Person, anatomy: Anatomy) -> list[Mesh]:
             (LOWER_TEETH, (0.78, 0.74, 0.66), Part.TEETH),
             (TONGUE, (0.48, 0.20, 0.20), Part.TONGUE),
         ):
-            meshes.append(make_mesh(posed, topo.triangles_of(piece), normals, linear(colour), float(kind)))
+            far_back = smoothstep(0.10, 0.22, np.abs(topo.rest[:, :1])) * (kind == Part.TEETH)  # in the shade of the cheeks
+            meshes.append(
+                make_mesh(posed, topo.triangles_of(piece), normals, linear(colour) * (1 - 0.88 * far_back), float(kind))
+            )
     return meshes
 
 

@@ -36,18 +36,18 @@ def blob(rest: np.ndarray, x: float, y: float, z: float, radius: float) -> np.nd
     return np.exp(-d2 / (2 * radius**2))
 
 
-def beard_areas(rest: np.ndarray, lips: np.ndarray) -> dict[str, np.ndarray]:
+def beard_areas(rest: np.ndarray, lips: np.ndarray, mouth: np.ndarray) -> dict[str, np.ndarray]:
     """Soft masks of where a full beard, a moustache and a goatee grow."""
     x, y, z = np.abs(rest[:, 0]), rest[:, 1], rest[:, 2]
     cheek_line = np.interp(x, [0, 0.22, 0.32, 0.5, 0.62, 0.70], [6.84, 6.80, 6.62, 6.70, 6.92, 7.3])
     neck_line = np.interp(z, [0.45, 0.75, 1.0, 1.3], [6.55, 6.28, 6.16, 6.10])
     above = smoothstep(-0.04, 0.06, y - neck_line)
-    no_lips = 1 - smoothstep(0.12, 0.4, lips)
+    no_lips = (1 - smoothstep(0.12, 0.4, lips)) * (1 - smoothstep(0.0, 0.3, mouth))
     full = smoothstep(0.03, -0.05, y - cheek_line) * above * smoothstep(0.50, 0.62, z) * no_lips
     sideburn = smoothstep(0.56, 0.62, x) * smoothstep(0.58, 0.66, z) * smoothstep(0.98, 0.86, z)
     sideburn = sideburn * smoothstep(7.42, 7.3, y) * smoothstep(6.75, 6.9, y)
-    moustache = smoothstep(0.34, 0.27, x) * smoothstep(6.55, 6.66, y) * smoothstep(6.86, 6.80, y + 0.05 * (x < 0.05))
-    moustache = moustache * smoothstep(1.3, 1.4, z) * no_lips
+    moustache = smoothstep(0.34, 0.27, x) * smoothstep(6.55, 6.66, y) * smoothstep(6.86, 6.81, y)
+    moustache = moustache * smoothstep(1.3, 1.4, z) * no_lips * (1 - 0.6 * smoothstep(0.16, 0.32, x))
     chin = smoothstep(0.30, 0.20, x) * smoothstep(6.56, 6.48, y) * above * smoothstep(0.95, 1.1, z) * no_lips
     ring = smoothstep(0.34, 0.29, x) * smoothstep(0.20, 0.25, x) * smoothstep(6.8, 6.7, y) * smoothstep(6.3, 6.45, y)
     ring = ring * smoothstep(1.1, 1.2, z) * no_lips
@@ -75,5 +75,5 @@ def masks() -> dict[str, np.ndarray]:
         "lid_line": blob(rest, 0.30, 7.34, 1.40, 0.055),
         "nasolabial": fold * smoothstep(6.5, 6.6, y) * smoothstep(6.95, 6.85, y) * smoothstep(1.2, 1.3, z),
         "face_front": smoothstep(0.5, 1.0, z) * smoothstep(6.2, 6.4, y),
-        **{f"beard_{name}": area for name, area in beard_areas(rest, lips).items()},
+        **{f"beard_{name}": topo.smooth(area, 3, 0.5) for name, area in beard_areas(rest, lips, mouth).items()},
     }

@@ -86,7 +86,7 @@ vec3 substance(vec3 a, float relief, vec3 n, vec3 h, vec3 view) {
     float grain = noise(pos * 220.0) - 0.5 + 0.7 * (noise(pos * 60.0) - 0.5);
     return vec3(0.43, 0.185, 0.105) * (1.0 + 0.22 * grain) * mix(1.0, relief, 0.8) * light;
 #elif MATERIAL == 4  // a doll: even, strong colours under varnish
-    vec3 paint = max(mix(vec3(luminance(a)), a, 1.5), 0.01) * mix(1.0, relief, 0.35) * 1.05;
+    vec3 paint = max(mix(vec3(luminance(a)), a, 1.2), 0.01) * mix(1.0, relief, 0.35) * 1.05;
     return paint * light + light * (0.16 * pow(shine, 14.0) + 0.55 * pow(shine, 120.0));
 #elif MATERIAL == 5  // jade, light goes a little through it
     float cloud = 0.6 * noise(pos * 14.0) + 0.4 * noise(pos * 40.0);
@@ -95,8 +95,8 @@ vec3 substance(vec3 a, float relief, vec3 n, vec3 h, vec3 view) {
 #else  // charcoal on paper: hatching that lies on the surface
     float dark = 1.0 - pow(clamp(luminance(a * light) * 1.15, 0.0, 1.0), 0.42);
     float grain = noise(pos * 330.0) - 0.5;
-    float one = abs(fract((pos.x + pos.y) * 150.0 + 0.6 * noise(pos * 45.0)) * 2.0 - 1.0);
-    float two = abs(fract((pos.y - pos.x + 0.5 * pos.z) * 150.0 + 0.6 * noise(pos * 45.0 + 7.0)) * 2.0 - 1.0);
+    float one = abs(fract((pos.x + pos.y) * 85.0 + 0.9 * noise(pos * 40.0)) * 2.0 - 1.0);
+    float two = abs(fract((pos.y - pos.x + 0.5 * pos.z) * 85.0 + 0.9 * noise(pos * 40.0 + 7.0)) * 2.0 - 1.0);
     float ink = 0.70 * smoothstep(one - 0.25, one + 0.25, dark * 1.25 - 0.12) + 0.45 * smoothstep(two - 0.2, two + 0.2, dark * 1.5 - 0.75);
     ink = clamp(0.35 * dark + 0.65 * ink + 0.22 * grain * dark, 0.0, 1.0);
     return mix(vec3(0.80, 0.78, 0.73), vec3(0.025), ink);

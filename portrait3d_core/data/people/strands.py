@@ -63,7 +63,7 @@ class Look:
     strand: np.ndarray
     """[N] 0..1, spreads widths and the shader's streaks."""
     twist: np.ndarray
-    """[N, 1, 3] turns the ribbon about itself."""
+    """[N, 1, 3] turns the ribbon about itself, so that no view sees all of them edge-on."""
     brightness: np.ndarray
     """[N, 1, 1]"""
     warmth: np.ndarray
@@ -73,7 +73,7 @@ class Look:
     def draw(count: int, rng: np.random.Generator) -> Look:
         """The look of ``count`` strands."""
         normal = rng.normal(size=(count, 5))
-        return Look(rng.random(count), normal[:, None, :3], normal[:, None, 3:4].clip(-2, 2), normal[:, None, 4:5])
+        return Look(rng.random(count), 0.30 * normal[:, None, :3], normal[:, None, 3:4].clip(-2, 2), normal[:, None, 4:5])
 
 
 def ribbons(
@@ -92,7 +92,7 @@ def ribbons(
     """Strips of triangles along strands, shaded with the normals of the volume they belong to. ``tip``: width left at the end."""
     count, rings = points.shape[:2]
     tangent = unit(np.gradient(points, axis=1))
-    across = unit(np.cross(tangent, normals) + 0.30 * look.twist)
+    across = unit(np.cross(tangent, normals) + look.twist)
     t = np.linspace(0, 1, rings)[None, :, None]
     strand = look.strand[:, None, None]
     half = 0.5 * np.broadcast_to(width, (count,))[:, None, None] * (0.75 + 0.5 * strand)
