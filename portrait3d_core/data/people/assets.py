@@ -59,9 +59,9 @@ class Topology:
         }
         self.matrix, self.quads = catmull_clark(self.faces, len(self.base))
         self.vertex_count = self.matrix.shape[0]
-        piece_of_quad = np.tile(self.piece_of_face, 4)
-        self.triangles = np.concatenate([self.quads[:, [0, 1, 2]], self.quads[:, [0, 2, 3]]])
-        self.piece_of_triangle = np.tile(piece_of_quad, 2)
+        piece_of_quad = np.repeat(self.piece_of_face, 4)
+        self.triangles = self.quads[:, [0, 1, 2, 0, 2, 3]].reshape(-1, 3)
+        self.piece_of_triangle = np.repeat(piece_of_quad, 2)
         self.piece = np.zeros(self.vertex_count, np.int8)
         for number in range(len(PIECES)):
             self.piece[self.quads[piece_of_quad == number]] = number

@@ -64,7 +64,7 @@ STYLES: dict[str, Style] = {
     "bun": Style(2200, 0.30, 0.0, 15, 0.0054, 0.15, 0, 1.0, (0.0015, 0.009), 0.04, 0.3),
     "ponytail": Style(2200, 0.30, 0.0, 15, 0.0054, 0.15, 0, 1.0, (0.0015, 0.010), 0.04, 0.3),
 }
-LOOSE_SHARE = 0.025
+LOOSE_SHARE = 0.014
 """Share of thin strands that stand off the rest."""
 _GATHERED = ("bun", "ponytail")
 _CURTAINS = ("bob", "long straight", "long wavy", "curly")
@@ -228,7 +228,7 @@ def _trace(name: str, style: Style, s: _Strands, knot: np.ndarray, rng: np.rando
     brow_y, cheek_x = landmark((0.0, 7.62, 1.4), head)[1], abs(landmark((0.62, 7.1, 0.85), head)[0])
     p, (_, n) = s.start.copy(), skull.query(s.start)
     clearance = style.thickness[0] + (style.thickness[1] - style.thickness[0]) * s.layer * (0.35 + 0.65 * s.rim)
-    clearance = clearance * (0.30 + 0.70 * s.fade) * (1 + 0.25 * s.loose) + 0.003 * s.loose * s.rim
+    clearance = clearance * (0.30 + 0.70 * s.fade) * (1 + 0.15 * s.loose) + 0.002 * s.loose * s.rim
     lengths = _lengths(name, style, s, rng)
     noise = style.noise * (1 + s.loose)
     lift = (style.lift * (0.5 + 0.5 * s.rim))[:, None] * n
@@ -317,6 +317,13 @@ def _curl(points: np.ndarray, rest: np.ndarray, style: Style, crimped: bool, rng
     return points + (r * np.cos(angle))[..., None] * a + (r * np.sin(angle))[..., None] * b
 
 
+def _pressed(points: np.ndarray, height: float) -> np.ndarray:
+    """Loops that stand further off the top of the head than ``height`` are pressed down to about it."""
+    sd, n = _skull().query(points.reshape(-1, 3))
+    over = (np.maximum(sd - height, 0) * smoothstep(0.10, 0.15, points.reshape(-1, 3)[:, 1]))[:, None]
+    return points - (0.85 * over * n).reshape(points.shape)
+
+
 def _ball(centre: np.ndarray, radius: float, rings: int, rng: np.random.Generator, count: int = 420):
     """(points, normals) of strands wound around a bun."""
     u = rng.random(count)[:, None] * 2 * np.pi
@@ -391,6 +398,8 @@ def grow(name: str) -> Grown:
         points, normals = _even(points, normals)
     if style.curl:
         points = _curl(points, s.rest, style, name == "afro", rng)
+    if name == "curly":
+        points = _pressed(points, 0.044)
     width = style.width * np.where(s.loose > 0, 0.6, 1.0)
     stretch = np.full(len(points), float(name not in _GATHERED))
     root = s.rest

@@ -152,7 +152,7 @@ def _uniforms(person: Person) -> dict[str, Any]:
         "iris": tuple(iris),
         "iris_inner": tuple(np.minimum(iris * 1.5 + 0.01 * np.array([1.0, 0.6, 0.2]), 1)),
         "pupil": person.pupil,
-        "skin_gloss": person.skin_gloss * (0.9 + 0.4 * person.melanin),
+        "skin_gloss": person.skin_gloss * (0.85 + 0.15 * person.melanin),
         "wrinkles": person.wrinkles,
         "freckle": tuple(skin * np.array([0.55, 0.40, 0.32])),
         "stubble": tuple(0.55 * beard_shade + 0.12 * skin),

@@ -153,11 +153,15 @@ void main() {
     float fine = noise(vec3(aux.x * 3.2 + aux.z * 91.0, aux.y * 2.0, aux.z * 57.0));
     a *= 0.62 + 0.72 * fine;
     relief = 0.55 + 0.75 * fine;
-    float th = dot(t, h), first = sqrt(max(1.0 - th * th, 0.0));
-    float moved = th + 0.12 + 0.10 * (fine - 0.5), second = sqrt(max(1.0 - moved * moved, 0.0));
-    float facing = smoothstep(-0.25, 0.5, dot(n, key_dir));
-    float s1 = pow(first, 90.0) * 0.10, s2 = pow(second, 22.0) * 0.34;
-    shine = hair_gloss * facing * light * (s1 * (0.35 + 0.65 * fine) + s2 * (0.6 * a + 0.25 * sqrt(alb) * (0.4 + fine)));
+    // two lobes along the strand (Kajiya-Kay), once for the key light and once for the light from behind
+    vec3 lamps[2] = vec3[2](key_dir, vec3(-0.44, 0.44, -0.78));
+    for (int k = 0; k < 2; k++) {
+        float th = dot(t, normalize(lamps[k] + view)), first = sqrt(max(1.0 - th * th, 0.0));
+        float moved = th + 0.12 + 0.10 * (fine - 0.5), second = sqrt(max(1.0 - moved * moved, 0.0));
+        float s1 = pow(first, 90.0) * 0.10, s2 = pow(second, 22.0) * 0.34;
+        vec3 lobes = s1 * (0.35 + 0.65 * fine) + s2 * (0.6 * a + 0.25 * sqrt(alb) * (0.4 + fine));
+        shine += (k == 0 ? 1.0 : 0.8) * hair_gloss * smoothstep(-0.25, 0.5, dot(n, lamps[k])) * light * lobes;
+    }
 #elif GROUP == 3
     float fold = noise(rest * vec3(22.0, 14.0, 22.0)) - 0.5, weave = 0.0;
 #ifdef FINE

@@ -110,7 +110,7 @@ def ribbons(
     a, b = i[:, :-1], i[:, 1:]
     kept = np.ones(a.shape, bool) if kept is None else kept
     a, b = a[kept], b[kept]
-    triangles = np.concatenate([np.stack([a, a + 1, b + 1], 1), np.stack([a, b + 1, b], 1)])
+    triangles = np.stack([a, a + 1, b + 1, a, b + 1, b], 1).reshape(-1, 3)
 
     def flat(x: np.ndarray, width: int) -> np.ndarray:
         return x.reshape(-1, width)

@@ -52,4 +52,4 @@ def catmull_clark(faces: np.ndarray, count: int) -> tuple[Any, np.ndarray]:
     matrix = sparse.vstack([old, edge_points, face_points]).tocsr()
     edge_id, face_id = count + inverse, count + edge_count + np.arange(number)
     quads = [np.stack([faces[:, k], edge_id[:, k], face_id, edge_id[:, k - 1]], 1) for k in range(4)]
-    return matrix, np.concatenate(quads)
+    return matrix, np.stack(quads, 1).reshape(-1, 4)  # those of one face together: neighbours are drawn one after the other
