@@ -1,8 +1,8 @@
 """From numbers to a smooth head mesh: macro targets, shape numbers, face units, in the frame of the project's cameras.
 
-Frame (``portrait3d_core.cameras``): right-handed, y up, face towards +z, metres times SCALE. x = 0 is the plane of symmetry; the
-midpoint of the two eyeballs lies at (0, EYE_Y, EYE_Z). The alignment comes from the neutral face, so that an expression never
-moves the skull.
+Frame (``portrait3d_core.cameras``): right-handed, y up, face towards +z, metres times SCALE. x = 0 is the plane of symmetry and
+the midpoint of the two eyeballs lies at (0, EYE_Y, EYE_Z). The alignment comes from the neutral face, so that an expression
+never moves the skull.
 """
 
 from __future__ import annotations

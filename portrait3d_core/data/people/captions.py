@@ -1,6 +1,6 @@
 """Captions of people: exact by construction, said in several ways, and read back.
 
-A canonical caption: ``an old man with fair skin, short grey hair, blue eyes, a full beard, round glasses, a red hoodie, smiling``.
+A canonical caption: ``an old man with fair skin, short grey hair, blue eyes, a full beard, a red hoodie, smiling``.
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ def open_edges(triangles: np.ndarray) -> np.ndarray:
 
 
 def loop(points: np.ndarray, count: int = 72) -> np.ndarray:
-    """[count, 3] a smooth closed line round the vertical axis through scattered points [N, 3], even in azimuth from the back."""
+    """[count, 3] a smooth closed line round the vertical axis through points [N, 3], even in azimuth, from the back on."""
     angle = np.arctan2(points[:, 0] - points[:, 0].mean(), points[:, 2] - points[:, 2].mean())
     order, grid = np.argsort(angle), np.linspace(-np.pi, np.pi, count + 1)[:-1]
     ring = np.stack([np.interp(grid, angle[order], points[order, k], period=2 * np.pi) for k in range(3)], 1)

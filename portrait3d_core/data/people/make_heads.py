@@ -17,6 +17,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -43,7 +44,7 @@ def view_angles(seed: int) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([yaw, test[:, 0]]), np.concatenate([pitch, test[:, 1]])
 
 
-def head_arrays(world: People, seed: int, split: Split) -> dict[str, np.ndarray]:
+def head_arrays(world: People, seed: int, split: Split) -> dict[str, Any]:
     """What one file holds."""
     person = sample_person(seed, split)
     yaw, pitch = view_angles(seed)

@@ -74,8 +74,10 @@ def make_mesh(position, triangles, normal, albedo, part, rest=None, aux=None, li
 def join(meshes: list[Mesh]) -> Mesh:
     """All meshes as one."""
     starts = np.cumsum([0] + [len(mesh.position) for mesh in meshes])
-    arrays = [np.concatenate([getattr(mesh, name) for mesh in meshes]) for name in _PER_VERTEX]
-    return Mesh(*arrays, np.concatenate([mesh.triangles + start for mesh, start in zip(meshes, starts)]).astype(np.int32))
+    arrays = {name: np.concatenate([getattr(mesh, name) for mesh in meshes]) for name in _PER_VERTEX}
+    return Mesh(
+        **arrays, triangles=np.concatenate([mesh.triangles + start for mesh, start in zip(meshes, starts)]).astype(np.int32)
+    )
 
 
 def compact(mesh: Mesh) -> Mesh:

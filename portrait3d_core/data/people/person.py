@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -203,8 +203,9 @@ class Person:
 def person_from_json(text: str) -> Person:
     """Inverse of :meth:`Person.to_json`. Raises SettingsError for text that does not describe a person."""
     try:
-        fields = json.loads(text)
-        return Person(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
+        fields = json.loads(text).items()
+        named: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in fields}
+        return Person(**named)
     except SettingsError:
         raise
     except (ValueError, TypeError, AttributeError) as error:

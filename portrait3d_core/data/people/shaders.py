@@ -1,8 +1,8 @@
 """The shading language of the heads: every surface colour is independent of the view, so that a radiance field can hold it.
 
-Per-vertex ``rest`` and ``aux`` by group: 0 skin: smooth base mesh in dm; freckles, stubble, lips, gloss. 1 eyes: unit eye frame,
-z the gaze. 2 hair: tangent; across -1..1, along 0..1, strand 0..1. 3 cloth: body frame; angle 0..1, distance from the neck.
-4 the rest: position along a tube. Hat crowns are cloth whose rings follow the angle.
+Per-vertex ``rest`` and ``aux`` by group: 0 skin: smooth base mesh in dm; freckles, stubble, lips, gloss. 1 eyes: unit eye
+frame, z the gaze. 2 hair: tangent; across -1..1, along 0..1, strand 0..1. 3 cloth: body frame; angle 0..1, distance from the
+neck, ribs 0 or 1. 4 the rest: position along a tube.
 """
 
 from __future__ import annotations
@@ -40,7 +40,10 @@ float noise(vec3 x) {
                mix(mix(hash(i + vec3(0,0,1)), hash(i + vec3(1,0,1)), f.x),
                    mix(hash(i + vec3(0,1,1)), hash(i + vec3(1,1,1)), f.x), f.y), f.z);
 }
-vec3 srgb(vec3 c) { c = clamp(c, 0.0, 1.0); return mix(12.92 * c, 1.055 * pow(c, vec3(1.0 / 2.4)) - 0.055, step(0.0031308, c)); }
+vec3 srgb(vec3 c) {
+    c = clamp(c, 0.0, 1.0);
+    return mix(12.92 * c, 1.055 * pow(c, vec3(1.0 / 2.4)) - 0.055, step(0.0031308, c));
+}
 vec3 tone(vec3 c) { return c / (1.0 + 0.12 * c); }
 float luminance(vec3 c) { return dot(c, vec3(0.2126, 0.7152, 0.0722)); }
 """
@@ -52,8 +55,10 @@ float wrinkle_depth(vec3 q) {
     float x = abs(q.x), front = smoothstep(0.8, 1.1, q.z), sum = 0.0;
     float wave = 0.020 * sin(q.x * 7.0) + 0.012 * sin(q.x * 17.0 + 1.0);
     float brow = smoothstep(0.50, 0.30, x) * front;
-    sum += brow * (line(q.y - 7.68 - wave, 0.016) + 0.9 * line(q.y - 7.78 - 1.2 * wave, 0.016) + 0.7 * line(q.y - 7.88 - wave, 0.016));
-    sum += 0.8 * line(x - 0.060 - 0.1 * (q.y - 7.45), 0.014) * smoothstep(7.36, 7.42, q.y) * smoothstep(7.58, 7.50, q.y) * front;
+    sum += brow * line(q.y - 7.68 - wave, 0.016) + 0.9 * brow * line(q.y - 7.78 - 1.2 * wave, 0.016);
+    sum += 0.7 * brow * line(q.y - 7.88 - wave, 0.016);
+    float between = smoothstep(7.36, 7.42, q.y) * smoothstep(7.58, 7.50, q.y) * front;
+    sum += 0.8 * line(x - 0.060 - 0.1 * (q.y - 7.45), 0.014) * between;
     vec2 corner = vec2(x - 0.50, q.y - 7.27);
     float reach = length(corner), turn = atan(corner.y, corner.x);
     sum += 0.9 * smoothstep(0.04, 0.08, reach) * smoothstep(0.24, 0.12, reach) * smoothstep(1.1, 0.7, abs(turn))
@@ -77,7 +82,8 @@ vec3 substance(vec3 a, float relief, vec3 n, vec3 h, vec3 view) {
     float green = smoothstep(0.75, 0.25, soft + 0.35 * (cloud - 0.5)) * 0.75;
     vec3 metal = mix(vec3(0.36, 0.19, 0.075), vec3(0.10, 0.24, 0.18), green) * relief;
     float sky = smoothstep(-0.5, 0.9, mirrored.y) + 0.8 * smoothstep(0.55, 0.85, dot(mirrored, key_dir));
-    return metal * light * (0.45 + 0.95 * sky) + (1.0 - green) * vec3(0.9, 0.6, 0.3) * light * (0.30 * pow(shine, 20.0) + 0.5 * pow(shine, 90.0));
+    float gleam = (1.0 - green) * (0.30 * pow(shine, 20.0) + 0.5 * pow(shine, 90.0));
+    return light * (metal * (0.45 + 0.95 * sky) + gleam * vec3(0.9, 0.6, 0.3));
 #elif MATERIAL == 2  // marble with grey veins
     float vein = abs(noise(pos * 16.0) + 0.5 * noise(pos * 37.0) + 0.25 * noise(pos * 80.0) - 0.9);
     vec3 stone = vec3(0.83, 0.81, 0.78) * (1.0 - 0.30 * smoothstep(0.07, 0.0, vein)) * mix(1.0, relief, 0.6);
@@ -97,7 +103,8 @@ vec3 substance(vec3 a, float relief, vec3 n, vec3 h, vec3 view) {
     float grain = noise(pos * 330.0) - 0.5;
     float one = abs(fract((pos.x + pos.y) * 85.0 + 0.9 * noise(pos * 40.0)) * 2.0 - 1.0);
     float two = abs(fract((pos.y - pos.x + 0.5 * pos.z) * 85.0 + 0.9 * noise(pos * 40.0 + 7.0)) * 2.0 - 1.0);
-    float ink = 0.70 * smoothstep(one - 0.25, one + 0.25, dark * 1.25 - 0.12) + 0.45 * smoothstep(two - 0.2, two + 0.2, dark * 1.5 - 0.75);
+    float ink = 0.70 * smoothstep(one - 0.25, one + 0.25, dark * 1.25 - 0.12);
+    ink += 0.45 * smoothstep(two - 0.2, two + 0.2, dark * 1.5 - 0.75);
     ink = clamp(0.35 * dark + 0.65 * ink + 0.22 * grain * dark, 0.0, 1.0);
     return mix(vec3(0.80, 0.78, 0.73), vec3(0.025), ink);
 #endif
@@ -140,13 +147,15 @@ void main() {
     float r = length(e.xy), angle = atan(e.y, e.x), edge = 0.43, front = step(0.0, e.z);
     vec3 white = vec3(0.78, 0.74, 0.70) - 0.10 * vec3(0.2, 1.0, 1.0) * smoothstep(0.45, 1.0, r);
     white -= vec3(0.0, 0.10, 0.09) * smoothstep(0.60, 0.72, noise(vec3(angle * 5.0, r * 3.0, 1.0))) * smoothstep(0.5, 0.9, r);
-    vec3 ring = mix(iris_inner, iris, smoothstep(0.16, 0.30, r)) * (0.65 + 0.7 * noise(vec3(cos(angle) * 9.0, sin(angle) * 9.0, r * 4.0)));
+    float rays = 0.65 + 0.7 * noise(vec3(cos(angle) * 9.0, sin(angle) * 9.0, r * 4.0));
+    vec3 ring = mix(iris_inner, iris, smoothstep(0.16, 0.30, r)) * rays;
     ring *= 1.0 + 0.7 * smoothstep(0.05, -0.35, e.y);
     ring *= mix(1.0, 0.30, smoothstep(edge - 0.09, edge, r));
     ring = mix(vec3(0.006), ring, smoothstep(pupil - 0.02, pupil + 0.02, r));
     a = mix(white, mix(ring, white, smoothstep(edge - 0.015, edge + 0.03, r)), front);
     float glint = smoothstep(0.10, 0.06, length(e.xy - vec2(0.15, 0.20))) * front;
-    shine = vec3(glint * 0.95 * clamp(light.g * 1.3, 0.0, 1.0) + 0.10 * smoothstep(0.22, 0.05, length(e.xy - vec2(-0.16, -0.22))) * front);
+    float bounce = smoothstep(0.22, 0.05, length(e.xy - vec2(-0.16, -0.22))) * front;
+    shine = vec3(glint * 0.95 * clamp(light.g * 1.3, 0.0, 1.0) + 0.10 * bounce);
     relief = mix(1.0, 1.0 - 0.55 * smoothstep(0.08, 0.0, abs(r - edge)) - 0.75 * smoothstep(pupil + 0.03, pupil, r), front);
 #elif GROUP == 2
     vec3 t = normalize(rest);
@@ -168,7 +177,8 @@ void main() {
     weave = noise(rest * 420.0) - 0.5;
 #endif
     a *= 1.0 + 0.16 * weave + 0.14 * fold;
-    if (part == 12 || (part == 13 && aux.z > 0.5)) a *= 0.90 + 0.12 * smoothstep(0.3, 0.7, abs(fract(aux.x * 60.0) * 2.0 - 1.0));
+    bool ribbed = part == 12 || (part == 13 && aux.z > 0.5);
+    if (ribbed) a *= 0.90 + 0.12 * smoothstep(0.3, 0.7, abs(fract(aux.x * 60.0) * 2.0 - 1.0));
 #ifdef PATTERN
     if (part == 11) {
         float down = abs(fract(aux.y * 2.6) * 2.0 - 1.0), round_it = abs(fract(aux.x * 22.0) * 2.0 - 1.0);
@@ -209,9 +219,10 @@ void main() {
         vec2 uv = p.xy * SIDE.0 - 0.5; vec2 f = fract(uv);
         ivec2 lo = clamp(ivec2(floor(uv)), ivec2(0), ivec2(SIDE - 2)) + SIDE * ivec2(k % COLUMNS, k / COLUMNS);
         float z = p.z - bias;
-        float a = mix(step(z, texelFetch(atlas, lo, 0).r), step(z, texelFetch(atlas, lo + ivec2(1, 0), 0).r), f.x);
-        float b = mix(step(z, texelFetch(atlas, lo + ivec2(0, 1), 0).r), step(z, texelFetch(atlas, lo + ivec2(1, 1), 0).r), f.x);
-        float open_air = mix(a, b, f.y);
+        vec4 nearest = vec4(texelFetch(atlas, lo, 0).r, texelFetch(atlas, lo + ivec2(1, 0), 0).r,
+                            texelFetch(atlas, lo + ivec2(0, 1), 0).r, texelFetch(atlas, lo + ivec2(1, 1), 0).r);
+        vec4 open_to = step(vec4(z), nearest);
+        float open_air = mix(mix(open_to.x, open_to.y, f.x), mix(open_to.z, open_to.w, f.x), f.y);
         if (abs(dirs[k].y) < 0.8) out_seen = max(out_seen, open_air);
         float seen = mix(in_through, 1.0, open_air);
         vec3 lambert = max((dot(in_nor, dirs[k]) + in_wrap) / (1.0 + in_wrap), 0.0) / (1.0 + in_wrap);

@@ -89,7 +89,7 @@ def ribbons(
     light: np.ndarray | None = None,  # [N, K, 3]
     kept: np.ndarray | None = None,  # [N, K - 1] bool
 ) -> Mesh:
-    """Strips of triangles along strands, shaded with the normals of the volume they belong to. ``tip``: width left at the end."""
+    """Strips of triangles along strands, shaded with the normals of their volume. ``tip``: share of the width at the ends."""
     count, rings = points.shape[:2]
     tangent = unit(np.gradient(points, axis=1))
     across = unit(np.cross(tangent, normals) + look.twist)

@@ -41,7 +41,7 @@ def test_arrays_keep_the_contract(world, person):
     assert views.colour.shape == views.normal.shape == (3, 48, 48, 3)
     assert views.mask.shape == views.depth.shape == views.part.shape == (3, 48, 48)
     assert views.colour.dtype == views.depth.dtype == np.float32 and views.part.dtype == np.uint8
-    assert 0 <= views.colour.min() and views.colour.max() <= 1
+    assert views.colour.min() >= 0 and views.colour.max() <= 1
     hit = views.mask == 1
     assert np.allclose(np.linalg.norm(views.normal[hit], axis=-1), 1, atol=1e-3)
     assert (views.depth[views.mask == 0] == 0).all() and 0.1 < hit.mean() < 0.6
