@@ -11,8 +11,8 @@ from ..portrait3d_core.cameras.cameras import Cameras
 from ..portrait3d_core.cameras.paths import refinement_views, sway, turntable
 from ..portrait3d_core.portrait.portrait import Portrait
 from ..portrait3d_core.rendering.render import RenderSettings
-from ..portrait3d_core.runtime.checks import check_choice, check_finite
 from ..portrait3d_core.runtime.job import Job
+from ..portrait3d_core.runtime.settings import check_choice, check_finite
 from ..portrait3d_core.stages.orbit import OrbitSettings, orbit
 from ..portrait3d_core.stages.pose import pose_portrait
 from .host.images import depth_pictures, normal_pictures

@@ -18,29 +18,28 @@ from ..rendering.render import Rendering, RenderSettings, render, render_super
 from ..runtime.job import QUIET, Job
 from ..runtime.memory import SmallerChunks
 from ..runtime.progress import StepInfo
+from ..runtime.settings import Settings, setting
 
 STAGE = "orbit"
 
 
 @dataclass(frozen=True)
-class OrbitSettings:
-    """How the views are rendered.
-
-    render: resolution and samples of the volume rendering.
-    superresolution: let the portrait's upsampler (if it has one) enlarge the colours; mask, depth and normals follow.
-    background: True the portrait's own, False none (black), or a colour (r, g, b) in sRGB 0..1.
-    normals: also compute surface normals (slower).
-    """
+class OrbitSettings(Settings):
+    """How the views are rendered."""
 
     render: RenderSettings = RenderSettings(resolution=256)
-    superresolution: bool = False
-    background: bool | tuple[float, float, float] = True
-    normals: bool = False
+    superresolution: bool = setting(
+        False, "let the portrait's upsampler (if it has one) enlarge the colours; mask, depth and normals follow"
+    )
+    background: bool | tuple[float, float, float] = setting(
+        True, "True the portrait's own, False none (black), or a colour (r, g, b) in sRGB", least=0, most=1
+    )
+    normals: bool = setting(False, "also compute surface normals (slower)")
 
     def __post_init__(self) -> None:
-        colour = self.background
-        if not isinstance(colour, bool) and not (len(colour) == 3 and all(0 <= c <= 1 for c in colour)):
-            raise SettingsError(f"The background is {colour}", expected="True, False or three numbers in 0..1")
+        super().__post_init__()
+        if not isinstance(self.background, bool) and len(self.background) != 3:
+            raise SettingsError(f"The background is {self.background}", expected="True, False or three numbers in 0..1")
 
 
 @dataclass(frozen=True)
