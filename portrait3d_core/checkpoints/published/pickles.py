@@ -1,7 +1,7 @@
 """A stack machine for pickles that never executes anything.
 
 A pickle is a program. Here its instructions (:mod:`.opcodes`, which runs them) only build plain containers, numbers and
-text. Where the program names a class or a function, the name stays a :class:`Reference` that is never looked up. Where it
+text. Where the program names a class or a function, the name stays a :class:`GlobalName` that is never looked up. Where it
 calls one, a constructor from an allow-list runs (this project's own code, :mod:`.constructors`); any other name gives an
 """
 
@@ -28,7 +28,7 @@ DTYPES = {f"torch.{name}": dtype for name, dtype in vars(torch).items() if isins
 
 
 @dataclass(frozen=True, slots=True)
-class Reference:
+class GlobalName:
     """A class or function that the pickle names as "module.qualname". It is never looked up."""
 
     name: str
@@ -108,18 +108,18 @@ class Interpreter:
             raise refusal(f"The pickle remembers a value under the number {index} after {len(self.memo)} others")
         self.memo[index] = self.stack[-1]
 
-    def refer(self, module: str, name: str) -> Reference | torch.dtype:
+    def refer(self, module: str, name: str) -> GlobalName | torch.dtype:
         """The reference to a named class or function; torch's data types are values of their own."""
         self.account.book(CONTAINER_BYTES + len(module) + len(name))
         for old, new in MODULE_ALIASES.items():
             if module == old or module.startswith(old + "."):
                 module = new + module[len(old) :]
         full = f"{module}.{name}"
-        return DTYPES.get(full) or Reference(full)
+        return DTYPES.get(full) or GlobalName(full)
 
     def call(self, function: Any, args: Any) -> Any:
         """What calling ``function`` gives: a constructor's value, or an inert object."""
-        if not isinstance(function, Reference) or not isinstance(args, tuple):
+        if not isinstance(function, GlobalName) or not isinstance(args, tuple):
             raise refusal(f"The pickle calls a value of type {type(function).__name__}")
         self.account.book(CONTAINER_BYTES)
         constructor = self.constructors.get(function.name)

@@ -19,7 +19,7 @@ from . import arrays
 from .byte_source import ByteSource, refusal
 from .constructors import CONSTRUCTORS, restore
 from .opcodes import run
-from .pickles import Constructor, Interpreter, Reference
+from .pickles import Constructor, Interpreter, GlobalName
 from .zip_records import LOCAL, Record, enter, records
 
 DAMAGE = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RuntimeError, MemoryError, struct.error)
@@ -141,7 +141,7 @@ class StorageId:
         if not isinstance(identifier, tuple) or len(identifier) not in (5, 6):
             raise refusal("The file describes a storage in an unknown way")
         kind, storage_class, key, _, count, *view = identifier
-        known = kind == "storage" and isinstance(storage_class, Reference) and isinstance(key, str) and len(key) <= LONGEST_KEY
+        known = kind == "storage" and isinstance(storage_class, GlobalName) and isinstance(key, str) and len(key) <= LONGEST_KEY
         if not known or type(count) is not int or count < 0 or any(item is not None for item in view):
             raise refusal("The file describes a storage in an unknown way")
         return StorageId(arrays.storage_dtype(storage_class.name), key, count)

@@ -41,7 +41,7 @@ class Level(nn.Module):
         return x
 
 
-class Encoder(nn.Module):
+class PictureEncoder(nn.Module):
     """Images [B, 3, H, W] -> mean and log-variance of latents [B, 2 C, h, w]."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
@@ -64,7 +64,7 @@ class Encoder(nn.Module):
         return self.conv_out(F.silu(self.conv_norm_out(self.mid_block(x))))
 
 
-class Decoder(nn.Module):
+class PictureDecoder(nn.Module):
     """Latents [B, C, h, w] -> images [B, 3, H, W]."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
@@ -93,7 +93,7 @@ class ToyAutoencoder(nn.Module):
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__()
         channels = config["latent_channels"]
-        self.encoder, self.decoder = Encoder(config), Decoder(config)
+        self.encoder, self.decoder = PictureEncoder(config), PictureDecoder(config)
         self.quant_conv = nn.Conv2d(2 * channels, 2 * channels, 1)
         self.post_quant_conv = nn.Conv2d(channels, channels, 1)
 
