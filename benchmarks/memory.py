@@ -43,7 +43,7 @@ Case = tuple[Estimate, Callable[[], object]]
 def main() -> None:
     """Print the table, or with --case measure one line of it."""
     parser = argparse.ArgumentParser(prog="benchmarks.memory", description="Estimated against measured memory.")
-    parser.add_argument("--full-size", action="store_true", help="the 512 px model instead of the toy")
+    parser.add_argument("--full-size", action="store_true", help="the 512 px model instead of the built-in head")
     parser.add_argument("--case", nargs=2, metavar=("STAGE", "PROFILE"), help="this case only")
     chosen = parser.parse_args()
     if chosen.case:

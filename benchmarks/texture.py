@@ -1,6 +1,6 @@
 """Textured meshes against vertex colours: ``python -m benchmarks.texture [--seed 3] [--mesh 128] [--size 1024]``.
 
-A random toy head is extracted with either colouring and drawn from cameras that no texture was made from. Prints CPU
+A random built-in head is extracted with either colouring and drawn from cameras that no texture was made from. Prints CPU
 seconds of each extraction and how near the drawings come to volume renderings (PSNR in dB inside the silhouette, where
 the rendering is opaque; higher is better).
 """

@@ -257,11 +257,11 @@ def _keeper(args: argparse.Namespace) -> RunKeeper:
 
 def _built_in_prompt(prompt: str) -> str:
     """A free sentence in the few words the built-in model was taught; says what it understood."""
-    from .data.figurines.captions import in_toy_words
+    from .data.figurines.captions import in_known_words
 
     if not prompt:
         return prompt
-    worded = in_toy_words(prompt)
+    worded = in_known_words(prompt)
     print(f'The built-in model reads this as: "{worded}"')
     return worded
 

@@ -122,11 +122,11 @@ STAGES = {
     "preview": (small_portrait, preview),
     "pose": (posed_portrait, gradients),
     "distill default": (small_portrait, distilled("default")),
-    "distill toy": (small_portrait, distilled("toy")),
+    "distill built-in": (small_portrait, distilled("built-in")),
     "refine": (small_portrait, fitted),
     "invert": (small_generator, inverted),
 }
-ADAM = ("distill toy", "invert", "refine")
+ADAM = ("distill built-in", "invert", "refine")
 """Stages in which Adam's first steps, the sign of the gradient, make much of its rounding where it is nearly 0."""
 
 

@@ -52,7 +52,7 @@ DEFAULT_VIEW_WORDS = ViewWords()
 PAPER_VIEW_WORDS = ViewWords("front view {prompt}", "side view {prompt}", "back view {prompt}")
 """The paper's launch setting: a prefix without a comma, linear blending."""
 BUILT_IN_VIEW_WORDS = ViewWords(blending="hard")
-"""The captions the embedded toy model was trained with."""
+"""The captions the built-in model was trained with."""
 
 
 def wrap_yaw(yaw_deg: Tensor) -> Tensor:

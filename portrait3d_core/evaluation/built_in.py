@@ -1,4 +1,4 @@
-"""The shipped bundle: do edits of figurines arrive, and leave alone what was not asked for? See docs/toy.md.
+"""The shipped bundle: do edits of figurines arrive, and leave alone what was not asked for? See docs/built_in.md.
 
 About one minute per prompt and processor core.
 """

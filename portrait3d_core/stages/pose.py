@@ -56,7 +56,7 @@ def pose_portrait(portrait: Portrait, settings: PoseSettings, body: Body | None 
     if body is None:
         raise Portrait3DError(
             "The portrait has no body model, so it cannot be posed",
-            expected="a generator with body model arrays, such as a published 3DPortraitGAN file (the toy heads have none)",
+            expected="a generator with body model arrays, such as a published 3DPortraitGAN file (built-in heads have none)",
             fix="load the published .pkl with 'body_model' switched on (`portrait3d convert --keep-body`) and pose its "
             "portraits, or connect that generator to Pose Portrait",
         )

@@ -1,4 +1,4 @@
-"""The toy pipeline's VAE: 64 px pictures to 16 x 16 x 8 latents, and the cache of latents for the UNet.
+"""The built-in pipeline's VAE: 64 px pictures to 16 x 16 x 8 latents, and the cache of latents for the UNet.
 
 The VAE is a diffusers ``AutoencoderKL``, typed ``Any`` because its own annotations contradict its use.
 """

@@ -1,4 +1,4 @@
-"""The toy text-to-image model: a Stable-Diffusion-shaped pipeline small enough to train on one CPU core.
+"""The built-in text-to-image model: a Stable-Diffusion-shaped pipeline small enough to train on one CPU core.
 
 Steps: trace maps (data), train the VAE, cache its latents, train UNet and text encoder together, export a folder
 that ``StableDiffusionPipeline.from_pretrained`` loads. Every step keeps its result in the work folder and is resumed.

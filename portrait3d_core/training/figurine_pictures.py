@@ -1,4 +1,4 @@
-"""Training pictures of the toy diffusion model: maps without colour on disk, fresh colours for every batch.
+"""Training pictures of the built-in diffusion model: maps without colour on disk, fresh colours for every batch.
 
 One part-id + shade map serves every skin, hair and shirt colour, so 10 000 maps stand for millions of pictures.
 """

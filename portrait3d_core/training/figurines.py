@@ -36,7 +36,7 @@ from .loop import Lesson, Moment, OnLog, Schedule, Stage, Training
 from .mapping_lesson import teach_mapping
 from .state import TrainingState
 
-NAME = "portrait3d-toy-v1"
+NAME = "portrait3d-figurines-v1"
 FIGURINE_CONFIG = GeneratorConfig(
     z_dim=64,
     w_dim=96,
@@ -53,7 +53,7 @@ FIGURINE_CONFIG = GeneratorConfig(
 )
 """The figurine generator: tri-grid levels 8..128, 1.1 million parameters.
 
-Two depth slices in a box that just holds a toy head keep its front and its back apart (five sixths of what a point of the
+Two depth slices in a box that just holds a built-in head keep its front and its back apart (five sixths of what a point of the
 face reads lies in the front slice); with three slices in the published box most of it is shared, and eyes show on the back.
 """
 AVERAGE_CODES = 10000
@@ -212,7 +212,7 @@ def export_figurines(state: TrainingState, settings: FigurineTraining, path: Pat
     metadata = {
         "name": NAME,
         "licence": "Apache-2.0",
-        "description": "procedural toy heads; trained by portrait3d_core.training; depicts no person",
+        "description": "procedural figurines; trained by portrait3d_core.training; depicts no person",
         "training": json.dumps({**asdict(settings), "steps_done": state.step}),
         "background": json.dumps(BACKGROUND),
     }

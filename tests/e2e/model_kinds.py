@@ -225,9 +225,9 @@ def refusals() -> dict[str, str]:
         name: refusal(SimpleNamespace(model=tiny.build_model(kind), vae=vae, texts={}))
         for name, kind in tiny.UNSUPPORTED.items()
     }
-    toy, known = diffusion_path(), parts_of(tiny.KINDS["sd1"])
-    parts = SimpleNamespace(model=load_model(toy), vae=load_vae(toy), texts=known.texts)
-    return {**found, "toy_control": refusal(parts, control=ViewControl(known.net, "depth", 1.0, 0.0, 1.0))}
+    folder, known = diffusion_path(), parts_of(tiny.KINDS["sd1"])
+    parts = SimpleNamespace(model=load_model(folder), vae=load_vae(folder), texts=known.texts)
+    return {**found, "built_in_control": refusal(parts, control=ViewControl(known.net, "depth", 1.0, 0.0, 1.0))}
 
 
 def main() -> None:

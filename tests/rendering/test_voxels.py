@@ -22,7 +22,7 @@ SIDE = 0.5
 
 @pytest.fixture(scope="module")
 def head():
-    """A toy head and its voxels."""
+    """A built-in head and its voxels."""
     portrait = random_portrait(load_generator(generator_path()), seed=3, truncation=0.7)
     return portrait, bake(portrait, 80)
 

@@ -1,4 +1,4 @@
-"""The toy pipeline: its tokenizer, the standardised VAE, resumable training and the exported folder."""
+"""The built-in pipeline: its tokenizer, the standardised VAE, resumable training and the exported folder."""
 
 from pathlib import Path
 

@@ -10,7 +10,7 @@ from portrait3d_core.training.figurine_pictures import DataSettings, load_data, 
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory):
-    path = tmp_path_factory.mktemp("toy") / "maps.safetensors"
+    path = tmp_path_factory.mktemp("built-in") / "maps.safetensors"
     return make_data(DataSettings(heads=3, views_per_head=4), path, on_log=lambda line: None), path
 
 

@@ -1,4 +1,4 @@
-"""The toy image encoder and decoder, called by ComfyUI's VAE object. The layout is diffusers' ``AutoencoderKL``."""
+"""A small image encoder and decoder, called by ComfyUI's VAE object. The layout is diffusers' ``AutoencoderKL``."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class PictureDecoder(nn.Module):
         return self.conv_out(F.silu(self.conv_norm_out(x)))
 
 
-class ToyAutoencoder(nn.Module):
+class SmallAutoencoder(nn.Module):
     """What ComfyUI's VAE object calls ``first_stage_model``. Images are -1..1; encoding gives the mean."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
