@@ -40,7 +40,7 @@ TESTS = {
         "never HTML", "tests/nodes/test_hostile.py tests/web/test_web.py", "html or scripts"
     ),
     "routes added to ComfyUI's server": Tests("none", "tests/nodes/test_hostile.py", "routes"),
-    "shipped weights, changed": Tests("refused by checksum", "tests/toy/test_bundle.py"),
+    "shipped weights, changed": Tests("refused by checksum", "tests/bundle/test_files.py"),
     "connections during a whole run": Tests("none", "tests/test_no_network.py"),
     "workflows that test and publish": Tests(
         "pinned actions, no cache, one secret", "tests/test_packaging.py", "actions or publishing"
