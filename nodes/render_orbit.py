@@ -101,9 +101,7 @@ class Portrait3DRenderOrbit(io.ComfyNode):
             outputs=[
                 io.Image.Output(display_name="images", tooltip="The pictures."),
                 io.Mask.Output(display_name="masks", tooltip="White on the head."),
-                io.Image.Output(
-                    display_name="depth", tooltip="Near white, far dark grey, empty black; one scale for all."
-                ),
+                io.Image.Output(display_name="depth", tooltip="Near white, far dark grey, empty black; one scale for all."),
                 io.Image.Output(display_name="normals", tooltip="Surface directions: red +x, green up, blue front."),
                 io.Video.Output(display_name="video", tooltip="The pictures as a video, for Save Video."),
                 CamerasSocket.Output(display_name="cameras", tooltip="The cameras of the pictures, for Fit Views."),

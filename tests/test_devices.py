@@ -15,7 +15,7 @@ from portrait3d_core.cameras.paths import refinement_views
 from portrait3d_core.diffusion.diffusers_loading import load_parts
 from portrait3d_core.diffusion.diffusers_model import DiffusersModel
 from portrait3d_core.diffusion.oracle import Oracle
-from portrait3d_core.pipeline import text_to_portrait
+from portrait3d_core.pipeline import Networks, text_to_portrait
 from portrait3d_core.portrait.interpolation import (
     gather_cells,
     has_grid_sample_3d,
@@ -29,7 +29,7 @@ from portrait3d_core.rendering import voxels
 from portrait3d_core.rendering.render import RenderSettings, render
 from portrait3d_core.stages.align.align import AlignSettings
 from portrait3d_core.stages.distill import distill
-from portrait3d_core.stages.invert.invert import invert
+from portrait3d_core.stages.invert.invert import Photo, invert
 from portrait3d_core.stages.latents import random_portrait
 from portrait3d_core.stages.mesh.mesh import MeshSettings, extract_mesh
 from portrait3d_core.stages.orbit import OrbitSettings, orbit
@@ -111,7 +111,7 @@ def inverted(generator):
         evolution=replace(settings.evolution, generations=1, children=2, parents=2),
         tuning=replace(settings.tuning, steps=1),
     )
-    return list(invert(picture(32), generator, settings).portrait.trigrid.levels.values())
+    return list(invert([Photo(picture(32))], generator, settings).portrait.trigrid.levels.values())
 
 
 STAGES = {
@@ -162,7 +162,7 @@ def test_a_sentence_becomes_a_portrait_there():
     )
     with pretend_device() as device:
         diffusion = DiffusersModel(parts, device=device, dtype=torch.float16)
-        outcome = text_to_portrait("red hair", small_generator().to(device), diffusion, profile, negative="")
+        outcome = text_to_portrait("red hair", Networks(small_generator().to(device), diffusion), profile, negative="")
         assert outcome.portrait.device == device
         levels = [level.cpu() for level in outcome.portrait.trigrid.levels.values()]
     assert all(bool(level.isfinite().all()) for level in levels)

@@ -87,7 +87,8 @@ class Optimised(Generic[Value]):
         self.bad_steps += 1
         _log.warning("%s: step %d was left out, its loss or gradient is not finite", self.stage, step)
         if self.bad_steps >= MAX_BAD_STEPS:
-            raise DivergedError(self.stage, step, self.bad_steps, self.current())
+            last = self.make({name: leaf.detach() for name, leaf in self.leaves.items()})
+            raise DivergedError(self.stage, step, self.bad_steps, last)
 
     def state(self) -> dict[str, Tensor]:
         """Leaves, what the optimiser has gathered, losses and bad steps, for :mod:`portrait3d_core.runtime.resume`."""

@@ -86,7 +86,7 @@ def distill(
     job, random = job.about(portrait, portrait.device.type, prompt, source_prompt, settings), job.random()
     optimised = optimised_trigrid(portrait, settings.optimiser, settings.steps, STAGE)
     average = MovingAverage(optimised.leaves, AVERAGE_DECAY)
-    start = optimised.current().detach()
+    start = optimised.current().clone()  # what moves is changed in place
 
     def look(current: Portrait, step: int, rays: int) -> Seen:
         views = draw_views(settings.views, portrait.scene, random).at_most(rays)

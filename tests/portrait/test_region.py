@@ -12,7 +12,7 @@ from portrait3d_core.portrait import interpolation
 from portrait3d_core.portrait.region import Region, ellipsoid, region_of, sphere
 from portrait3d_core.portrait.residual import Residual
 from portrait3d_core.portrait.trigrid import TriGrid, prepared, sample_channels, sample_trigrid
-from portrait3d_core.rendering.field import density_grid, sample_field
+from portrait3d_core.rendering.field import density, sample_field
 from portrait3d_core.rendering.rays import camera_rays
 from portrait3d_core.rendering.render import RenderSettings, render
 from portrait3d_core.rendering.voxels import bake
@@ -205,7 +205,7 @@ def test_voxels_and_lattices_outside_have_the_same_bits():
     assert torch.equal(cubes[0].colour[0, :, outside], cubes[1].colour[0, :, outside])
     assert not torch.equal(cubes[0].colour, cubes[1].colour)
     axis = torch.linspace(-0.3, 0.3, 24)
-    lattice = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1)
-    outside = (BALL.at(lattice.reshape(1, -1, 3)) == 0).reshape(24, 24, 24)
-    grids = density_grid(start, 24, 0.6), density_grid(after, 24, 0.6)
+    lattice = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1).reshape(-1, 3)
+    outside = BALL.at(lattice[None])[0, :, 0] == 0
+    grids = [density(portrait.trigrid, portrait.decoder, lattice) for portrait in (start, after)]
     assert torch.equal(grids[0][outside], grids[1][outside]) and not torch.equal(*grids)

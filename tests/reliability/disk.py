@@ -10,8 +10,7 @@ from pathlib import Path
 from portrait3d_core.checkpoints.portrait_file import save_portrait
 from portrait3d_core.errors import OutputError
 from portrait3d_core.runtime.fingerprint import fingerprint
-from portrait3d_core.runtime.progress import ignore_step
-from portrait3d_core.runtime.resume import NO_KEEPER
+from portrait3d_core.runtime.job import QUIET, Job
 
 from .processes import CAN_FORK, succeeds
 from .row import Row, not_run
@@ -75,9 +74,9 @@ def _goes_on(what: str, stage: Stage, prepare: Prepare) -> Row:
     """A stage whose state cannot be saved gives its result all the same."""
 
     def work() -> None:
-        whole = fingerprint(stage(ignore_step, NO_KEEPER))
+        whole = fingerprint(stage(QUIET))
         prepare(folder)
-        assert fingerprint(stage(ignore_step, keeper(folder, every_s=0.0))) == whole
+        assert fingerprint(stage(Job(keep=keeper(folder, every_s=0.0)))) == whole
         assert not list(folder.iterdir())
 
     with tempfile.TemporaryDirectory() as temporary:

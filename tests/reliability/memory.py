@@ -14,8 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from portrait3d_core.errors import TooLittleMemoryError
 from portrait3d_core.portrait.portrait import Portrait
-from portrait3d_core.runtime.progress import ignore_step
-from portrait3d_core.runtime.resume import NO_KEEPER
+from portrait3d_core.runtime.job import QUIET
 
 from .row import Row
 from .runs import SHORT_STAGES, Stage, living_tensors
@@ -49,7 +48,7 @@ def rows(full: bool) -> Iterator[Row]:
 def one_failure(name: str, stage: Stage, trials: int) -> Row:
     """Fail the k-th allocation, for k = 1, 2, ... and for as many k spread all over the run."""
     with Shortage() as counted:
-        expected = stage(ignore_step, NO_KEEPER)
+        expected = stage(QUIET)
     points = [*range(1, trials + 1), *(counted.allocations * k // (trials + 1) for k in range(1, trials + 1))]
     outcomes = [_outcome(stage, expected, Shortage(point)) for point in points]
     reached = ", ".join(f"{count} {outcome}" for outcome, count in sorted(Counter(outcomes).items(), reverse=True))
@@ -60,7 +59,7 @@ def one_failure(name: str, stage: Stage, trials: int) -> Row:
 def lasting_failure(name: str, stage: Stage) -> Row:
     """From the middle of the run on nothing fits: an error that says what to do."""
     with Shortage() as counted:
-        expected = stage(ignore_step, NO_KEEPER)
+        expected = stage(QUIET)
     outcome = _outcome(stage, expected, Shortage(counted.allocations // 2, lasting=True))
     return Row(f"{name}: memory runs out for good", "explained, 0 left", outcome, outcome == "explained")
 
@@ -76,7 +75,7 @@ def _outcome(stage: Stage, expected: Portrait, shortage: Shortage) -> str:
 def _attempt(stage: Stage, expected: Portrait, shortage: Shortage) -> str:
     try:
         with shortage:
-            found = stage(ignore_step, NO_KEEPER)
+            found = stage(QUIET)
     except TooLittleMemoryError as error:
         return "explained" if error.fix else "no fix"
     farthest = max(float((found.trigrid.levels[r] - level).abs().max()) for r, level in expected.trigrid.levels.items())

@@ -1,4 +1,4 @@
-"""NaN at some step: the step is skipped and said; several in a row: the last finite state and a sentence about precision."""
+"""NaN at some step: the step is left out and said; several in a row: the last finite state and a sentence about precision."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from portrait3d_core.optimisation.optimised import DivergedError
 from portrait3d_core.optimisation.perceptual import MultiScaleLoss
 from portrait3d_core.portrait.portrait import Portrait
 from portrait3d_core.stages.distill import distill
-from portrait3d_core.stages.invert.invert import invert
+from portrait3d_core.stages.invert.invert import Photo, invert
 from portrait3d_core.stages.refine.fit_views import fit_loss, fit_views
 from portrait3d_core.stages.refine.refine import refine
 
@@ -62,9 +62,9 @@ def run_distill(poison: Poison) -> Portrait:
 
 
 def run_invert(poison: Poison) -> Portrait:
-    """Five steps of search, three of likeness."""
+    """Five steps of search, three of tuning."""
     settings = replace(INVERT, steps=5, tuning=replace(INVERT.tuning, steps=STEPS - 5))
-    return invert(photo(), network(), settings, perceptual=PoisonedLoss(poison)).portrait
+    return invert([Photo(photo())], network(), settings, perceptual=PoisonedLoss(poison)).portrait
 
 
 def run_fit(poison: Poison) -> Portrait:
@@ -84,7 +84,7 @@ def rows(full: bool) -> Iterator[Row]:
     for name, run in (("distill", run_distill), ("invert", run_invert), ("fit views", run_fit)):
         points = range(1, STEPS + 1) if full else (1, 6)
         failures = sum(not _skips(run, point) for point in points)
-        yield count_row(f"{name}: NaN at a step", "skipped and said, finite result", failures, len(points))
+        yield count_row(f"{name}: NaN at a step", "left out and said, finite result", failures, len(points))
         yield Row(f"{name}: NaN at every step", *_gives_up(run, lambda asked: True))
     yield Row("distill: NaN from the third step on", *_gives_up(run_distill, lambda asked: asked > 2))
     yield Row("refine: a redrawn view is NaN", *_gives_up(lambda poison: refine(head(), PoisonedModel(poison), "x", REFINE),
@@ -101,7 +101,7 @@ def _skips(run: Callable[[Poison], Portrait], point: int) -> bool:
         result = run(lambda asked: asked == point)
     finally:
         logger.removeHandler(listener)
-    return _finite(result) and sum("skipped" in message for message in heard) == 1
+    return _finite(result) and sum("left out" in message for message in heard) == 1
 
 
 def _gives_up(run: Callable[[Poison], Portrait], poison: Poison) -> tuple[str, str, bool]:
@@ -110,7 +110,7 @@ def _gives_up(run: Callable[[Poison], Portrait], poison: Poison) -> tuple[str, s
     try:
         run(poison)
     except NumericalError as error:
-        finite = not isinstance(error, DivergedError) or _finite(error.portrait)
+        finite = not isinstance(error, DivergedError) or _finite(error.last)
         return wanted, "so" if finite and error.fix else "not so", finite and bool(error.fix)
     return wanted, "no error", False
 

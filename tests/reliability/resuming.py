@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from portrait3d_core.errors import Cancelled
 from portrait3d_core.runtime.fingerprint import fingerprint
-from portrait3d_core.runtime.resume import NO_KEEPER
+from portrait3d_core.runtime.job import Job
 from portrait3d_core.runtime.run_state import RunStore
 
 from .row import Row, count_row
@@ -48,7 +48,7 @@ def rows(full: bool) -> Iterator[Row]:
 def cancelled_and_resumed(name: str, stage: Stage, full: bool) -> Iterator[Row]:
     """Cancel at every one of the first 50 steps (or at three), run again, compare with the unbroken run."""
     listener = StopAt()
-    whole = fingerprint(stage(listener, NO_KEEPER))
+    whole = fingerprint(stage(Job(on_step=listener)))
     total, repeated = listener.heard, NOT_KEPT.get(name, 0)
     points = range(1, min(total, 51)) if full else (1, repeated + 2, total - 1)
     trials = [_stopped(stage, point, max(0, point - repeated), total, whole) for point in points]
@@ -67,12 +67,12 @@ def _stopped(stage: Stage, point: int, kept: int, total: int, whole: str) -> Sto
     with tempfile.TemporaryDirectory() as folder:
         runs, first, second, before = Path(folder) / "runs", StopAt(point), StopAt(), living_tensors()
         with suppress(Cancelled):
-            stage(first, keeper(runs))
+            stage(Job(on_step=first, keep=keeper(runs)))
         cleared = living_tensors() <= before
         states = [RunStore(runs).read(path.stem) for path in runs.glob("*.safetensors")]
         steps = sum(state.step for state in states if state is not None)
         keep = keeper(runs)
-        same = fingerprint(stage(second, keep)) == whole
+        same = fingerprint(stage(Job(on_step=second, keep=keep))) == whole
         keep.finish()
         resumed = same and second.heard == total - kept and not runs.exists()
         return Stopped(first.heard == point, steps == kept, cleared, resumed)
@@ -83,11 +83,11 @@ def changed() -> Row:
     failures = 0
     for name, stage in SHORT_STAGES.items():
         other, listener, again = partial(stage, **OTHERWISE[name]), StopAt(), StopAt()
-        expected = fingerprint(other(listener, NO_KEEPER))
+        expected = fingerprint(other(Job(on_step=listener)))
         with tempfile.TemporaryDirectory() as folder:
             with suppress(Cancelled):
-                stage(StopAt(listener.heard - 1), keeper(Path(folder)))
-            same = fingerprint(other(again, keeper(Path(folder)))) == expected
+                stage(Job(on_step=StopAt(listener.heard - 1), keep=keeper(Path(folder))))
+            same = fingerprint(other(Job(on_step=again, keep=keeper(Path(folder))))) == expected
         failures += not (same and again.heard == listener.heard)
     return count_row("cancelled and run with a changed setting", "afresh, bits of an unbroken run", failures, len(SHORT_STAGES))
 
@@ -104,10 +104,10 @@ def killed_and_resumed(trials: int) -> Row:
             worker.send_signal(signal.SIGKILL if os.name == "posix" else signal.SIGTERM)
             worker.wait()
             listener = StopAt()
-            same = fingerprint(run_distill(listener, keeper(Path(folder)))) == whole
+            same = fingerprint(run_distill(Job(on_step=listener, keep=keeper(Path(folder))))) == whole
             failures += not (same and listener.heard < 55)
     return count_row("distill: killed and run again", "same bits, not from the start", failures, trials)
 
 
 if __name__ == "__main__":
-    run_distill(lambda info: time.sleep(0.02), keeper(Path(sys.argv[1]), every_s=0.0))
+    run_distill(Job(on_step=lambda info: time.sleep(0.02), keep=keeper(Path(sys.argv[1]), every_s=0.0)))

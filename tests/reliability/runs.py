@@ -1,4 +1,4 @@
-"""The long stages in miniature, each as a function of who listens and where its state is kept."""
+"""The long stages in miniature, each as a function of its job, whose seed is always the same."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from portrait3d_core.guidance.views import ViewSettings
 from portrait3d_core.optimisation.trigrid import OptimiserSettings
 from portrait3d_core.portrait.portrait import Portrait
 from portrait3d_core.rendering.render import RenderSettings
-from portrait3d_core.runtime.progress import OnStep, StepInfo, ignore_step
-from portrait3d_core.runtime.resume import NO_KEEPER, RunKeeper
+from portrait3d_core.runtime.job import QUIET, Job
+from portrait3d_core.runtime.progress import StepInfo
+from portrait3d_core.runtime.resume import RunKeeper
 from portrait3d_core.runtime.run_state import RunStore
 from portrait3d_core.stages.align.align import AlignSettings
 from portrait3d_core.stages.distill import DistillSettings, distill
-from portrait3d_core.stages.invert.invert import InvertSettings, invert
-from portrait3d_core.stages.invert.trigrid_tuning import TuningSettings
+from portrait3d_core.stages.invert.invert import Photo, invert
+from portrait3d_core.stages.invert.settings import InvertSettings, TuningSettings
 from portrait3d_core.stages.refine.refine import refine
 from portrait3d_core.stages.refine.settings import RefineSettings
 
@@ -66,7 +67,7 @@ INVERT = InvertSettings(
     tuning=TuningSettings(steps=15, others_px=8),
 )
 
-Stage = Callable[[OnStep, RunKeeper], Portrait]
+Stage = Callable[[Job], Portrait]
 
 
 @cache
@@ -93,19 +94,19 @@ def diffusion() -> Oracle:
     return Oracle(torch.tensor([0.6, -0.4, 0.1])[:, None, None].expand(3, 16, 16).contiguous())
 
 
-def run_distill(on_step: OnStep = ignore_step, keep: RunKeeper = NO_KEEPER, **changes) -> Portrait:
+def run_distill(job: Job = QUIET, **changes) -> Portrait:
     """55 steps, unless ``changes`` of the settings say otherwise."""
-    return distill(head(), diffusion(), "x", replace(DISTILL, **changes), seed=3, on_step=on_step, keep=keep)
+    return distill(head(), diffusion(), "x", replace(DISTILL, **changes), job=replace(job, seed=3))
 
 
-def run_refine(on_step: OnStep = ignore_step, keep: RunKeeper = NO_KEEPER, **changes) -> Portrait:
+def run_refine(job: Job = QUIET, **changes) -> Portrait:
     """21 views rendered and edited, 42 fitting steps."""
-    return refine(head(), diffusion(), "x", replace(REFINE, **changes), seed=3, on_step=on_step, keep=keep)
+    return refine(head(), diffusion(), "x", replace(REFINE, **changes), job=replace(job, seed=3))
 
 
-def run_invert(on_step: OnStep = ignore_step, keep: RunKeeper = NO_KEEPER, **changes) -> Portrait:
-    """40 steps of search, 15 of likeness."""
-    return invert(photo(), network(), replace(INVERT, **changes), seed=3, on_step=on_step, keep=keep).portrait
+def run_invert(job: Job = QUIET, **changes) -> Portrait:
+    """40 steps of search, 15 of tuning."""
+    return invert([Photo(photo())], network(), replace(INVERT, **changes), job=replace(job, seed=3)).portrait
 
 
 STAGES: dict[str, Stage] = {"distill": run_distill, "refine": run_refine, "invert": run_invert}

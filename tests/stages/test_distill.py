@@ -11,14 +11,12 @@ from portrait3d_core.diffusion.model import combine_guidance
 from portrait3d_core.diffusion.oracle import Oracle
 from portrait3d_core.errors import Cancelled, NumericalError, SettingsError
 from portrait3d_core.guidance.views import ViewSettings, draw_cameras, draw_views
-from portrait3d_core.optimisation.optimised import DivergedError, OptimiserSettings
+from portrait3d_core.optimisation.optimised import DivergedError
+from portrait3d_core.optimisation.trigrid import OptimiserSettings
 from portrait3d_core.portrait.portrait import Scene
 from portrait3d_core.rendering.render import RenderSettings, render
-from portrait3d_core.stages.distill import (
-    DistillSettings,
-    distill,
-    opacity_entropy,
-)
+from portrait3d_core.runtime.job import Job
+from portrait3d_core.stages.distill import DistillSettings, distill, opacity_entropy
 
 COLOUR = torch.tensor([0.6, -0.4, 0.1])
 VIEWS = ViewSettings(
@@ -75,7 +73,7 @@ def test_renders_reach_the_colour_that_the_diffusion_knows(schedule, space, weig
     settings = replace(QUICK, residual_space=space, residual_weight=weight, loss=loss)
     losses = []
     portrait = solid_portrait()
-    result = distill(portrait, plain(schedule=schedule), "x", settings, on_step=lambda info: losses.append(info.loss))
+    result = distill(portrait, plain(schedule=schedule), "x", settings, job=Job(on_step=lambda info: losses.append(info.loss)))
     assert colour_error(portrait) > 0.3
     assert colour_error(result) < 0.15
     if weight == "unit":  # the other weight changes with the annealed time
@@ -98,7 +96,7 @@ def test_a_diffusion_that_already_agrees_moves_nothing_with_the_reference_form()
     settings = replace(QUICK, loss="reference_delta", steps=2)
     diffusion = Opinionated(torch.zeros(3, 16, 16))
     losses = []
-    distill(portrait, diffusion, "x", settings, source_prompt="x", on_step=lambda info: losses.append(info.loss))
+    distill(portrait, diffusion, "x", settings, source_prompt="x", job=Job(on_step=lambda info: losses.append(info.loss)))
     assert losses[0] < 1e-12
 
 
@@ -106,7 +104,7 @@ def test_input_stays_same_seed_same_result_other_seed_other_result():
     portrait = solid_portrait()
     before = portrait.clone()
     settings = replace(QUICK, steps=3)
-    first, again, other = (distill(portrait, plain(), "x", settings, seed=seed) for seed in (1, 1, 2))
+    first, again, other = (distill(portrait, plain(), "x", settings, job=Job(seed)) for seed in (1, 1, 2))
     assert equal(portrait, before)
     assert equal(first, again) and not equal(first, other) and not equal(first, portrait)
     assert not any(level.requires_grad for level in first.trigrid.levels.values())
@@ -130,7 +128,7 @@ def test_half_precision_portraits_are_optimised_in_float32():
 
 def test_progress_counts_up_and_previews_come_when_due():
     infos = []
-    distill(solid_portrait(), plain(), "x", replace(QUICK, steps=4, preview_every=2), on_step=infos.append)
+    distill(solid_portrait(), plain(), "x", replace(QUICK, steps=4, preview_every=2), job=Job(on_step=infos.append))
     assert [(info.stage, info.step, info.total) for info in infos] == [("distill", i, 4) for i in (1, 2, 3, 4)]
     assert [info.preview is not None for info in infos] == [True, True, False, True]
     assert infos[0].preview.shape == (16, 16, 3) and 0 <= infos[0].preview.min() <= infos[0].preview.max() <= 1
@@ -144,7 +142,7 @@ def test_cancelling_stops_at_once():
         raise Cancelled()
 
     with pytest.raises(Cancelled):
-        distill(solid_portrait(), plain(), "x", QUICK, on_step=cancel)
+        distill(solid_portrait(), plain(), "x", QUICK, job=Job(on_step=cancel))
     assert seen == [1]
 
 
@@ -176,7 +174,7 @@ def test_many_bad_steps_end_with_the_last_good_portrait():
     with pytest.raises(DivergedError, match="5 steps in a row, up to step 7") as caught:
         distill(portrait, diffusion, "x", settings)
     assert isinstance(caught.value, NumericalError)
-    good = caught.value.portrait
+    good = caught.value.last
     assert all(torch.isfinite(level).all() for level in good.trigrid.levels.values())
     assert not equal(good, portrait)
 

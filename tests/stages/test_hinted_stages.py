@@ -10,6 +10,7 @@ from portrait3d_core.diffusion.oracle import Oracle
 from portrait3d_core.errors import GuidanceError
 from portrait3d_core.guidance.views import ViewSettings, draw_views
 from portrait3d_core.rendering.hints import HINTS, Relief, hint_images
+from portrait3d_core.runtime.job import Job
 from portrait3d_core.stages import distill as stage
 from portrait3d_core.stages.distill import DistillSettings, distill
 from portrait3d_core.stages.orbit import relief_of
@@ -49,7 +50,7 @@ def settings(**changes):
 @pytest.mark.parametrize("name", HINTS)
 def test_distilling_shows_the_starts_shape_from_the_steps_own_cameras(name):
     diffusion, portrait = HintedOracle(), rough_portrait()
-    distill(portrait, diffusion, "text", settings(steps=1, hint=name), seed=5)
+    distill(portrait, diffusion, "text", settings(steps=1, hint=name), job=Job(5))
     views = draw_views(VIEWS, portrait.scene, torch.Generator().manual_seed(5))
     expected = hint_images(name, Relief.of(views.render(portrait, normals=True), views.cameras))
     assert torch.allclose(diffusion.shown[0], expected, atol=1e-6)

@@ -10,6 +10,7 @@ from portrait3d_core.cameras.cameras import frontal_camera
 from portrait3d_core.cameras.paths import turntable
 from portrait3d_core.errors import Cancelled, SettingsError
 from portrait3d_core.rendering.render import RenderSettings
+from portrait3d_core.runtime.job import Job
 from portrait3d_core.stages.latents import (
     edit_share,
     interpolate_latents,
@@ -200,7 +201,7 @@ def test_a_walk_reports_every_frame_and_can_be_stopped(generator, heads):
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        for views in walk(generator, heads, walk_weights(2, 4), frontal_camera(), QUICK, on_step):
+        for views in walk(generator, heads, walk_weights(2, 4), frontal_camera(), QUICK, Job(on_step=on_step)):
             yielded.append(views)
     assert seen == [(1, 4, (8, 8, 3)), (2, 4, (8, 8, 3))] and len(yielded) == 1
 

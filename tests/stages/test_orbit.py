@@ -6,6 +6,7 @@ from portrait3d_core.cameras.cameras import orbit_cameras
 from portrait3d_core.errors import Cancelled, SettingsError
 from portrait3d_core.rendering.hints import FARTHEST
 from portrait3d_core.rendering.render import RenderSettings, render
+from portrait3d_core.runtime.job import Job
 from portrait3d_core.stages.orbit import OrbitSettings, Views, depth_pictures, orbit
 
 RENDER = RenderSettings(resolution=12, coarse_samples=8, fine_samples=6)
@@ -50,7 +51,7 @@ def test_every_frame_is_announced_and_cancelling_stops():
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        orbit(small_portrait(), orbit_cameras([0.0, 90.0, 180.0]), OrbitSettings(render=RENDER), stop_after_two)
+        orbit(small_portrait(), orbit_cameras([0.0, 90.0, 180.0]), OrbitSettings(render=RENDER), Job(on_step=stop_after_two))
     assert steps == [(1, 3, (12, 12, 3)), (2, 3, (12, 12, 3))]
 
 

@@ -6,6 +6,7 @@ from portrait3d_core.cameras.cameras import orbit_cameras
 from portrait3d_core.errors import Cancelled, SettingsError
 from portrait3d_core.portrait.portrait import Portrait
 from portrait3d_core.rendering.voxels import bake, view
+from portrait3d_core.runtime.job import Job
 from portrait3d_core.stages.turning_sheet import TurningSheetSettings, turning_sheet
 
 TINY = TurningSheetSettings(yaws=4, pitches_deg=(20.0, -10.0), resolution=8, voxels=8)
@@ -29,7 +30,7 @@ def test_every_slab_and_picture_is_a_step_and_cancelling_stops():
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        turning_sheet(small_portrait(), TINY, stop_in_the_pictures)
+        turning_sheet(small_portrait(), TINY, Job(on_step=stop_in_the_pictures))
     assert steps == [(step, 16) for step in range(1, 11)]
 
 

@@ -3,8 +3,8 @@
 A pickle is a program. Here its instructions (:mod:`.opcodes`, which runs them) only build plain containers, numbers and
 text. Where the program names a class or a function, the name stays a :class:`GlobalName` that is never looked up. Where it
 calls one, a constructor from an allow-list runs (this project's own code, :mod:`.constructors`); any other name gives an
-"""
 :class:`Inert` object. Source: docs/method.md, section "Reading pickles".
+"""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from . import arrays
 from .byte_source import ByteSource, refusal
 from .constructors import CONSTRUCTORS, restore
 from .opcodes import run
-from .pickles import Constructor, Interpreter, GlobalName
+from .pickles import Constructor, GlobalName, Interpreter
 from .zip_records import LOCAL, Record, enter, records
 
 DAMAGE = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RuntimeError, MemoryError, struct.error)

@@ -41,6 +41,8 @@ def tune_trigrid(
 
     Raises DivergedError, TooLittleMemoryError, and whatever ``job.on_step`` raises.
     """
+    if not settings.steps:
+        return portrait, []
     start = {str(resolution): level.detach() for resolution, level in portrait.trigrid.levels.items()}
     scales = {name: level.std().clamp(min=1e-6) for name, level in start.items()}
     changes = {name: torch.zeros_like(level, requires_grad=True) for name, level in start.items()}  # in deviations of a level

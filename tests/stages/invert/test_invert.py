@@ -4,19 +4,20 @@ from dataclasses import replace
 import pytest
 import torch
 from builders import SMALL, small_generator
-from portrait3d_core.stages.invert.noise_patterns import noise_regulariser
 
 from portrait3d_core.cameras.cameras import frontal_camera, orbit_cameras
 from portrait3d_core.errors import Cancelled, ImageError, NumericalError, SettingsError
 from portrait3d_core.optimisation.perceptual import MultiScaleLoss
 from portrait3d_core.rendering.render import RenderSettings, render
+from portrait3d_core.runtime.job import Job
 from portrait3d_core.runtime.resume import RunKeeper
 from portrait3d_core.runtime.run_state import RunStore
 from portrait3d_core.stages.align.align import AlignSettings, frame_face
-from portrait3d_core.stages.invert.invert import InvertSettings, Photo, invert, invert_photos
-from portrait3d_core.stages.invert.latent_search import latent_noise_ramp, learning_rate_ramp, turned
+from portrait3d_core.stages.invert import trigrid_tuning
+from portrait3d_core.stages.invert.invert import Photo, invert
+from portrait3d_core.stages.invert.latent_search import FALL, RISE, autocorrelation, fading, turned, whiten
 from portrait3d_core.stages.invert.latent_statistics import latent_statistics, reference_face, reference_mask
-from portrait3d_core.stages.invert.trigrid_tuning import TuningSettings
+from portrait3d_core.stages.invert.settings import InvertSettings, TuningSettings
 
 RENDER = RenderSettings(resolution=16, coarse_samples=8, fine_samples=6, march="fine")
 SETTINGS = InvertSettings(
@@ -43,7 +44,7 @@ def photo(generator):
 
 
 def test_a_picture_of_a_portrait_is_found_again(generator, photo):
-    result = invert(photo, generator, SETTINGS)
+    result = invert([Photo(photo)], generator, SETTINGS)
     assert result.losses[-1] < 0.6 * result.losses[0]
     assert result.portrait.w_plus is not None
     assert not result.portrait.w_plus.requires_grad
@@ -53,7 +54,7 @@ def test_a_picture_of_a_portrait_is_found_again(generator, photo):
 
 def test_the_same_seed_gives_the_same_portrait(generator, photo):
     settings = replace(SETTINGS, steps=4, tuning=TuningSettings(steps=2))
-    first, again, other = (invert(photo, generator, settings, seed=seed) for seed in (0, 0, 1))
+    first, again, other = (invert([Photo(photo)], generator, settings, job=Job(seed)) for seed in (0, 0, 1))
     assert first.losses == again.losses
     for resolution, level in first.portrait.trigrid.levels.items():
         assert torch.equal(level, again.portrait.trigrid.levels[resolution])
@@ -61,22 +62,22 @@ def test_the_same_seed_gives_the_same_portrait(generator, photo):
 
 
 def test_the_best_of_several_starts_is_no_worse_than_the_average(generator, photo):
-    average = invert(photo, generator, replace(SETTINGS, steps=1, latent_noise=0.0))
-    chosen = invert(photo, generator, replace(SETTINGS, steps=1, latent_noise=0.0, starts=10))
+    average = invert([Photo(photo)], generator, replace(SETTINGS, steps=1, latent_noise=0.0))
+    chosen = invert([Photo(photo)], generator, replace(SETTINGS, steps=1, latent_noise=0.0, starts=10))
     assert chosen.losses[0] <= average.losses[0]
 
 
-def test_likeness_comes_closer_than_the_latent_alone(generator, photo):
+def test_tuning_comes_closer_than_the_latent_alone(generator, photo):
     recoloured = photo.flip(-1)
     settings = replace(SETTINGS, steps=10, tuning=TuningSettings(steps=15))
-    result = invert(recoloured, generator, settings)
+    result = invert([Photo(recoloured)], generator, settings)
     assert len(result.losses) == 25
     assert result.losses[-1] < result.losses[9]
 
 
 def test_optimised_noise_is_returned_to_its_owner(generator, photo):
     before = {name: buffer.clone() for name, buffer in generator.named_buffers()}
-    invert(photo, generator, replace(SETTINGS, steps=3, optimise_noise=True))
+    invert([Photo(photo)], generator, replace(SETTINGS, steps=3, optimise_noise=True))
     after = dict(generator.named_buffers())
     assert before.keys() == after.keys()
     for name, buffer in before.items():
@@ -90,12 +91,12 @@ def test_the_mask_frees_the_surroundings(generator, photo):
     mask[8:24, 8:24] = 1
     spoilt = torch.where(mask[..., None] > 0, photo, torch.rand(photo.shape, generator=torch.Generator().manual_seed(0)))
     settings = replace(SETTINGS, steps=3, align=AlignSettings(method="none", resolution=16))
-    clean_losses, spoilt_losses = (invert(image, generator, settings, mask=mask).losses for image in (photo, spoilt))
+    clean_losses, spoilt_losses = (invert([Photo(image, mask)], generator, settings).losses for image in (photo, spoilt))
     assert clean_losses == pytest.approx(spoilt_losses, rel=0.1)
 
 
 def test_turning_the_camera_is_bounded(generator, photo):
-    result = invert(photo, generator, replace(SETTINGS, steps=5, turn_deg=3.0))
+    result = invert([Photo(photo)], generator, replace(SETTINGS, steps=5, turn_deg=3.0))
     assert abs(float(result.camera.yaw_deg)) <= 3.0
 
 
@@ -128,25 +129,24 @@ def test_the_average_head_is_seen_from_nearby(generator, near):
     assert float(close.mean()) == pytest.approx(float(reference_mask(generator, average).mean()), rel=0.3)
 
 
-def test_a_photo_from_nearby_shapes_the_head(generator, near):
+def test_a_photo_from_nearby_shapes_the_head(generator, near, monkeypatch):
     """With nothing but the silhouette to go by, its distance falls."""
-    settings = replace(SETTINGS, steps=8, tuning=TuningSettings(steps=4, learning_rate=0.01, others_weight=0.0))
-    found = invert_photos([near], generator, settings, perceptual=lambda rendered, target: 0 * rendered.sum())
+    settings = replace(SETTINGS, steps=8, tuning=TuningSettings(steps=4, learning_rate=0.01))
+    monkeypatch.setattr(trigrid_tuning, "OTHERS_WEIGHT", 0.0)
+    found = invert([near], generator, settings, perceptual=lambda rendered, target: 0 * rendered.sum())
     assert near.mask.mean() > 0.05
     assert min(found.losses[:8]) < 0.2 * found.losses[0] and min(found.losses[9:]) < 0.9 * found.losses[8]
 
 
-def test_one_photo_of_several_is_the_same_as_one(generator, photo):
+def test_a_photo_that_is_given_twice_counts_as_one(generator, photo):
     settings = replace(SETTINGS, steps=4, tuning=TuningSettings(steps=2))
-    single = invert(photo, generator, settings)
-    joint = invert_photos([Photo(photo)], generator, settings)
-    twice = invert_photos([Photo(photo), Photo(photo)], generator, settings)
-    assert single.losses == joint.losses
+    single = invert([Photo(photo)], generator, settings)
+    twice = invert([Photo(photo), Photo(photo)], generator, settings)
     assert twice.losses == pytest.approx(single.losses, rel=1e-4)
 
 
 def test_several_photos_of_one_person_are_found_together(generator, around):
-    found = invert_photos(around, generator, replace(SETTINGS, steps=10))
+    found = invert(around, generator, replace(SETTINGS, steps=10))
     assert found.losses[-1] < 0.8 * found.losses[0]
     assert len(found.alignments) == len(found.camera) == 3 and found.aligned.shape == (3, 32, 32, 3)
     assert torch.allclose(found.camera.yaw_deg, torch.tensor([0.0, 60.0, -60.0]), atol=1e-3)
@@ -156,7 +156,7 @@ def test_several_photos_of_one_person_are_found_together(generator, around):
 def test_photos_from_the_side_tell_what_the_front_does_not(generator, around):
     """The sides come closer to their photos than with the front alone."""
     settings = replace(SETTINGS, steps=5, tuning=TuningSettings(steps=8))
-    results = [invert_photos(photos, generator, settings).portrait for photos in (around[:1], around)]
+    results = [invert(photos, generator, settings).portrait for photos in (around[:1], around)]
 
     def distance(portrait):
         looks = [render(portrait, photo.camera, replace(RENDER, resolution=32)).image()[0] for photo in around[1:]]
@@ -166,21 +166,21 @@ def test_photos_from_the_side_tell_what_the_front_does_not(generator, around):
 
 
 def test_cameras_turn_one_by_one(generator, around):
-    found = invert_photos(around, generator, replace(SETTINGS, steps=4, turn_deg=3.0))
+    found = invert(around, generator, replace(SETTINGS, steps=4, turn_deg=3.0))
     moved = found.camera.yaw_deg - torch.tensor([0.0, 60.0, -60.0])
     assert bool((moved.abs() <= 3.0).all()) and len(set(moved.tolist())) == 3
 
 
 def test_previews_show_all_photos_side_by_side(generator, around):
     heard = []
-    invert_photos(around[:2], generator, replace(SETTINGS, steps=1), on_step=heard.append)
+    invert(around[:2], generator, replace(SETTINGS, steps=1), job=Job(on_step=heard.append))
     assert heard[0].preview.shape == (16, 32, 3)
 
 
 def test_photos_all_around_leave_nothing_to_hold(generator, photo):
     cameras = orbit_cameras([60.0 * index for index in range(6)])
     photos = [Photo(photo, camera=cameras[index]) for index in range(6)]
-    found = invert_photos(photos, generator, replace(SETTINGS, steps=1, tuning=TuningSettings(steps=2)))
+    found = invert(photos, generator, replace(SETTINGS, steps=1, tuning=TuningSettings(steps=2)))
     assert len(found.losses) == 3
 
 
@@ -199,15 +199,15 @@ def test_the_frame_of_a_side_photo_is_what_its_camera_sees(generator):
 def test_the_photo_that_cannot_be_framed_is_named(generator, photo):
     settings = replace(SETTINGS, align=AlignSettings("manual", resolution=32))
     with pytest.raises(ImageError, match="Image 2: The photo is 8 x 8"):
-        invert_photos([Photo(photo), Photo(photo[:8, :8])], generator, settings)
+        invert([Photo(photo), Photo(photo[:8, :8])], generator, settings)
     with pytest.raises(ImageError, match="no photo"):
-        invert_photos([], generator, settings)
+        invert([], generator, settings)
 
 
 def test_inference_mode_is_no_obstacle(generator, photo):
     with torch.inference_mode():
         image = photo.clone()
-        result = invert(image, generator, replace(SETTINGS, steps=2))
+        result = invert([Photo(image)], generator, replace(SETTINGS, steps=2))
     assert not result.portrait.to_rgb.weight.is_inference()
 
 
@@ -220,17 +220,16 @@ def test_progress_and_cancelling(generator, photo):
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        invert(photo, generator, SETTINGS, on_step=listen)
+        invert([Photo(photo)], generator, SETTINGS, job=Job(on_step=listen))
     assert [info.step for info in heard] == list(range(1, 12))
     assert all(info.total == 25 and info.loss is not None for info in heard)
-    assert [info.step for info in heard if info.preview is not None] == [10]
-    assert heard[9].preview is not None
+    assert [info.step for info in heard if info.preview is not None] == [1, 10]
     assert heard[9].preview.shape == (16, 16, 3)
 
 
 def test_non_finite_losses_end_in_an_error(generator, photo):
     with pytest.raises(NumericalError, match="in a row"):
-        invert(photo, generator, SETTINGS, perceptual=lambda a, b: (a * float("nan")).sum())
+        invert([Photo(photo)], generator, SETTINGS, perceptual=lambda a, b: (a * float("nan")).sum())
 
 
 def test_a_stopped_search_goes_on_only_with_the_same_distance(tmp_path, generator, photo):
@@ -245,8 +244,8 @@ def test_a_stopped_search_goes_on_only_with_the_same_distance(tmp_path, generato
                 raise Cancelled
 
         with suppress(Cancelled):
-            keep = RunKeeper(RunStore(tmp_path))
-            invert(photo, generator, settings, perceptual=perceptual, on_step=listen, keep=keep)
+            job = Job(on_step=listen, keep=RunKeeper(RunStore(tmp_path)))
+            invert([Photo(photo)], generator, settings, perceptual=perceptual, job=job)
         return done
 
     assert steps(MultiScaleLoss(levels=2), stop_at=2) == [1, 2]
@@ -257,16 +256,14 @@ def test_a_stopped_search_goes_on_only_with_the_same_distance(tmp_path, generato
 def test_a_photo_without_a_person_is_refused(generator):
     settings = replace(SETTINGS, align=AlignSettings(resolution=32))
     with pytest.raises(ImageError):
-        invert(torch.rand(64, 64, 3), generator, settings)
+        invert([Photo(torch.rand(64, 64, 3))], generator, settings)
 
 
 def test_schedules_follow_the_specification():
-    assert learning_rate_ramp(0.0) == 0.0
-    assert learning_rate_ramp(0.05) == learning_rate_ramp(0.75) == pytest.approx(1.0)
-    assert learning_rate_ramp(0.875) == pytest.approx(0.5)
-    assert latent_noise_ramp(0.0) == 1.0
-    assert latent_noise_ramp(0.375) == pytest.approx(0.25)
-    assert latent_noise_ramp(0.8) == 0.0
+    assert (RISE, FALL) == (0.05, 0.25)  # tests/optimisation/test_learning_rate.py tells what they do
+    assert fading(1, 10) == 1.0
+    assert fading(4, 8) == pytest.approx(0.25)
+    assert fading(9, 10) == 0.0
 
 
 def test_latent_statistics(generator):
@@ -278,7 +275,13 @@ def test_latent_statistics(generator):
 def test_white_noise_is_regular_and_stripes_are_not():
     white = torch.randn(64, 64, generator=torch.Generator().manual_seed(0))
     stripes = torch.ones(64, 64) * torch.sin(torch.arange(64) / 5.0)
-    assert float(noise_regulariser([white])) < 0.1 * float(noise_regulariser([stripes]))
+    assert float(autocorrelation([white])) < 0.1 * float(autocorrelation([stripes]))
+
+
+def test_whitened_noise_has_mean_0_and_root_mean_square_1():
+    noise = 3 * torch.rand(8, 8) + 2
+    whiten([noise])
+    assert float(noise.mean()) == pytest.approx(0, abs=1e-6) and float(noise.square().mean()) == pytest.approx(1, abs=1e-5)
 
 
 @pytest.mark.parametrize("change", [{"steps": 0}, {"starts": 1000}, {"learning_rate": 0.0}, {"turn_deg": 90.0}])

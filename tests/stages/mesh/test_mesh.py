@@ -10,6 +10,7 @@ from builders import small_portrait, solid_block_portrait
 
 from portrait3d_core.errors import Cancelled, MeshError, MissingDependencyError, OutputError, SettingsError
 from portrait3d_core.runtime.images import read_image
+from portrait3d_core.runtime.job import Job
 from portrait3d_core.stages.mesh import mesh as mesh_module
 from portrait3d_core.stages.mesh import surface_colours
 from portrait3d_core.stages.mesh.mesh import MeshSettings, density_to_logit, extract_mesh, logit_to_density, save_mesh
@@ -116,7 +117,7 @@ def test_cancelling_stops(analytic):
         raise Cancelled
 
     with pytest.raises(Cancelled):
-        extract_mesh(analytic(ball((0.0, 0.0, 0.0), 0.1)), MeshSettings(resolution=32, level=20.0), stop)
+        extract_mesh(analytic(ball((0.0, 0.0, 0.0), 0.1)), MeshSettings(resolution=32, level=20.0), Job(on_step=stop))
 
 
 def test_decimation_reduces_or_says_what_it_needs(analytic):
@@ -142,7 +143,7 @@ def test_settings_are_validated(change):
 def test_a_texture_keeps_the_surface_and_counts_its_views_as_steps():
     portrait, seen = solid_block_portrait(), []
     plain = extract_mesh(portrait, MeshSettings(resolution=32))
-    mesh = extract_mesh(portrait, MeshSettings(resolution=32, texture_size=64), seen.append)
+    mesh = extract_mesh(portrait, MeshSettings(resolution=32, texture_size=64), Job(on_step=seen.append))
     assert torch.equal(mesh.vertices[mesh.faces], plain.vertices[plain.faces])
     assert mesh.uvs.shape == (len(mesh.vertices), 2) and mesh.texture.shape == (64, 64, 3)
     assert plain.uvs is None and plain.texture is None

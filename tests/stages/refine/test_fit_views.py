@@ -14,6 +14,7 @@ from portrait3d_core.errors import Cancelled, ImageError
 from portrait3d_core.optimisation.optimised import DivergedError
 from portrait3d_core.optimisation.perceptual import MultiScaleLoss, VggLoss
 from portrait3d_core.runtime.files import write_safetensors
+from portrait3d_core.runtime.job import Job
 from portrait3d_core.runtime.resume import RunKeeper
 from portrait3d_core.runtime.run_state import RunStore
 from portrait3d_core.stages.refine.fit_views import fit_views
@@ -39,7 +40,7 @@ def test_fit_is_repeatable_and_leaves_its_input_alone():
     portrait, settings = opaque_portrait(), replace(QUICK, passes=1)
     before = portrait.clone()
     images = torch.rand(4, 16, 16, 3)
-    first, again, other = (fit_views(portrait, images, CAMERAS, settings, seed=seed) for seed in (1, 1, 2))
+    first, again, other = (fit_views(portrait, images, CAMERAS, settings, job=Job(seed)) for seed in (1, 1, 2))
     for size, level in first.trigrid.levels.items():
         assert torch.equal(level, again.trigrid.levels[size])
         assert not torch.equal(level, other.trigrid.levels[size])
@@ -104,9 +105,9 @@ def test_a_stopped_fit_goes_on_only_with_the_same_distance(tmp_path, vgg_loss):
             if info.step == stop_at:
                 raise Cancelled
 
-        keep = RunKeeper(RunStore(tmp_path))
+        job = Job(on_step=listen, keep=RunKeeper(RunStore(tmp_path)))
         try:
-            return fit_views(portrait, images, CAMERAS, settings, perceptual=perceptual, on_step=listen, keep=keep), done
+            return fit_views(portrait, images, CAMERAS, settings, perceptual=perceptual, job=job), done
         except Cancelled:
             return None, done
 

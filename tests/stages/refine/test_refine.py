@@ -9,6 +9,7 @@ from refining import CAMERAS, QUICK, opaque_portrait
 
 from portrait3d_core.diffusion.oracle import Oracle
 from portrait3d_core.errors import Cancelled
+from portrait3d_core.runtime.job import Job
 from portrait3d_core.stages.refine.refine import edit_views, refine, render_views
 
 
@@ -28,7 +29,7 @@ def test_edit_shows_what_the_diffusion_knows_and_depends_on_the_view_alone():
 def test_refine_joins_the_three_steps():
     picture = torch.tensor([0.3, -0.3, 0.0])[:, None, None].expand(3, 16, 16).contiguous()
     portrait, infos = opaque_portrait(), []
-    result = refine(portrait, Oracle(picture), "x", replace(QUICK, passes=4), on_step=infos.append)
+    result = refine(portrait, Oracle(picture), "x", replace(QUICK, passes=4), job=Job(on_step=infos.append))
     before, after = ((render_views(p, QUICK).rgb * 2 - 1 - picture[:, 0, 0]).abs().mean() for p in (portrait, result))
     assert after < 0.5 * before
     assert [info.stage for info in infos] == ["orbit"] * 21 + ["refine: edit views"] * 21 + ["refine: fit views"] * 84
@@ -55,4 +56,4 @@ def test_every_step_can_be_cancelled(stage):
             raise Cancelled()
 
     with pytest.raises(Cancelled):
-        refine(opaque_portrait(), Oracle(torch.zeros(3, 16, 16)), "x", QUICK, on_step=cancel)
+        refine(opaque_portrait(), Oracle(torch.zeros(3, 16, 16)), "x", QUICK, job=Job(on_step=cancel))
