@@ -31,9 +31,10 @@ from ...runtime.memory import SmallerChunks, explain_out_of_memory
 from ...runtime.progress import StepInfo
 from ...runtime.settings import Settings, setting
 from .isosurface import decimate, field_normals, largest_piece, marching_cubes
-from .mesh_file import Mesh, save_mesh
+from .mesh_file import save_mesh
 from .surface_colours import along_normals
 from .texture import VIEW_COUNT, textured
+from .triangles import Mesh
 
 __all__ = ["Mesh", "MeshSettings", "extract_mesh", "save_mesh"]
 
