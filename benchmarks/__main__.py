@@ -57,7 +57,7 @@ def main() -> None:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser(prog="benchmarks", description="Seconds, memory and work of every stage.")
-    made.add_argument("--sizes", choices=SIZES, default="toy", help="the built-in toy head, or the published 512 px model")
+    made.add_argument("--sizes", choices=SIZES, default="built-in", help="the built-in head, or the published 512 px model")
     made.add_argument("--device", default="cpu")
     made.add_argument("--dtype", choices=DTYPES, default="float32", help="of weights and tri-grid")
     made.add_argument("--threads", type=int, default=1)

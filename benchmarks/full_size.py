@@ -19,7 +19,7 @@ import torch
 from tests.checkpoints.official_pickle import write_official_pickle
 
 from portrait3d_core.cameras.paths import turntable
-from portrait3d_core.checkpoints.generator_file import load_generator
+from portrait3d_core.checkpoints.generator_loading import load_generator
 from portrait3d_core.checkpoints.portrait_file import load_portrait, save_portrait
 from portrait3d_core.generator.config import OFFICIAL_512, OFFICIAL_512_SINGLE
 from portrait3d_core.generator.generator import Generator

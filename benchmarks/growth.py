@@ -49,7 +49,7 @@ class Point:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="benchmarks.growth", description="Cost against frames, views and portraits.")
-    parser.add_argument("--sizes", choices=SIZES, default="toy")
+    parser.add_argument("--sizes", choices=SIZES, default="built-in")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--axes", nargs="+", choices=AXES, default=list(AXES), metavar="AXIS", help=f"of {', '.join(AXES)}")

@@ -17,7 +17,7 @@ import torch
 
 from portrait3d_core.bundle.files import generator_path
 from portrait3d_core.cameras.paths import refinement_views
-from portrait3d_core.checkpoints.generator_file import load_generator
+from portrait3d_core.checkpoints.generator_loading import load_generator
 from portrait3d_core.diffusion.oracle import Oracle
 from portrait3d_core.generator.config import OFFICIAL_512
 from portrait3d_core.generator.generator import Generator
@@ -43,7 +43,7 @@ Case = tuple[Estimate, Callable[[], object]]
 def main() -> None:
     """Print the table, or with --case measure one line of it."""
     parser = argparse.ArgumentParser(prog="benchmarks.memory", description="Estimated against measured memory.")
-    parser.add_argument("--full-size", action="store_true", help="the 512 px model instead of the toy")
+    parser.add_argument("--full-size", action="store_true", help="the 512 px model instead of the built-in head")
     parser.add_argument("--case", nargs=2, metavar=("STAGE", "PROFILE"), help="this case only")
     chosen = parser.parse_args()
     if chosen.case:

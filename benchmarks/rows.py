@@ -81,11 +81,11 @@ def row_makers(full_size: bool) -> dict[str, Callable[[str, Subject], Row]]:
     makers["render 128, gradients"] = gradients
     makers |= {f"mesh {size}": partial(mesh, size) for size in (128, 256, 512)}
     makers["distil step, no diffusion"] = partial(distil_step, no_diffusion)
-    makers["distil step, toy diffusion"] = partial(distil_step, toy_diffusion)
+    makers["distil step, built-in diffusion"] = partial(distil_step, built_in_diffusion)
     makers["refine step"] = refine_step
     makers[f"orbit of {ORBIT_FRAMES}"] = orbit_row
     if not full_size:
-        return makers | {"whole pipeline": partial(pipeline, toy_diffusion, "toy")}
+        return makers | {"whole pipeline": partial(pipeline, built_in_diffusion, "built-in")}
     makers[FOR_A_GPU[0]] = partial(distil_step, sd15_size)
     return makers | {name: partial(pipeline, sd15_size, name.split(", ")[-1]) for name in FOR_A_GPU[1:]}
 
@@ -171,7 +171,7 @@ def no_diffusion(subject: Subject) -> DiffusionModel:
     return Oracle(torch.zeros(3, 128, 128, device=subject.device))
 
 
-def toy_diffusion(subject: Subject) -> DiffusionModel:
+def built_in_diffusion(subject: Subject) -> DiffusionModel:
     """The built-in diffusion model."""
     return load_diffusion_model(diffusion_path(), device=subject.device, dtype=torch.float32)
 
@@ -184,7 +184,7 @@ def sd15_size(subject: Subject) -> DiffusionModel:
 
 
 def distil_step(make_diffusion: Callable[[Subject], DiffusionModel], name: str, subject: Subject) -> Row:
-    """Render, compare, go back, move: one step of the toy's or the paper's distillation; in pixels, except at SD1.5's size."""
+    """Render, compare, go back, move: one step of distillation; in pixels, except at the size of SD1.5."""
     diffusion = make_diffusion(subject)
     settings = PROFILES["paper" if subject.full_size else "built-in"].distill
     if make_diffusion is not sd15_size:

@@ -34,17 +34,17 @@ class Tokens:
 
 
 def sd15_diffusion(device: torch.device) -> DiffusersModel:
-    """On a GPU in float16. The noise table is the toy model's."""
+    """On a GPU in float16. The noise table is the built-in model's."""
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
     torch.manual_seed(0)
-    toy = load_parts(diffusion_path())
+    parts = load_parts(diffusion_path())
     dtype = torch.float32 if device.type == "cpu" else torch.float16
     with device:
         unet, vae = UNet2DConditionModel(**UNET), AutoencoderKL(**VAE)
         text_encoder = CLIPTextModel(CLIPTextConfig(**TEXT))
     parts = replace(
-        toy, name="SD1.5 size", unet=unet, vae=vae, text_encoder=text_encoder, tokenizer=Tokens(), prediction="epsilon"
+        parts, name="SD1.5 size", unet=unet, vae=vae, text_encoder=text_encoder, tokenizer=Tokens(), prediction="epsilon"
     )
     return DiffusersModel(parts, device=device, dtype=dtype)

@@ -1,4 +1,4 @@
-"""What is measured: a toy head, or a head-shaped portrait of the full-size model."""
+"""What is measured: a built-in head, or a head-shaped portrait of the full-size model."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from portrait3d_core.bundle.files import generator_path
-from portrait3d_core.checkpoints.generator_file import load_generator
+from portrait3d_core.checkpoints.generator_loading import load_generator
 from portrait3d_core.generator.config import OFFICIAL_512
 from portrait3d_core.generator.generator import Generator
 from portrait3d_core.portrait.decoder import Decoder
 from portrait3d_core.portrait.portrait import Portrait
 from portrait3d_core.stages.latents import random_portrait
 
-SIZES = ("toy", "official")
+SIZES = ("built-in", "official")
 HALF_AXES_M = (0.13, 0.21, 0.15)
 
 
@@ -34,15 +34,15 @@ class Subject:
 
 @torch.no_grad()
 def make_subject(sizes: str, device: torch.device, dtype: torch.dtype) -> Subject:
-    """The toy head of seed 0, or random weights of full size around an egg of a head's dimensions."""
-    if sizes == "toy":
+    """The built-in head of seed 0, or random weights of full size around an egg of a head's dimensions."""
+    if sizes == "built-in":
         generator = load_generator(generator_path())
     else:
         torch.manual_seed(0)
         generator = Generator(OFFICIAL_512)
     generator = generator.eval().requires_grad_(False).to(device, dtype)
     portrait = random_portrait(generator, seed=0, truncation=0.7)
-    return Subject(generator, portrait if sizes == "toy" else egg(portrait), sizes == "official")
+    return Subject(generator, portrait if sizes == "built-in" else egg(portrait), sizes == "official")
 
 
 def egg(portrait: Portrait) -> Portrait:

@@ -1,6 +1,6 @@
 """Textured meshes against vertex colours: ``python -m benchmarks.texture [--seed 3] [--mesh 128] [--size 1024]``.
 
-A random toy head is extracted with either colouring and drawn from cameras that no texture was made from. Prints CPU
+A random built-in head is extracted with either colouring and drawn from cameras that no texture was made from. Prints CPU
 seconds of each extraction and how near the drawings come to volume renderings (PSNR in dB inside the silhouette, where
 the rendering is opaque; higher is better).
 """
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from portrait3d_core.bundle.files import generator_path
 from portrait3d_core.cameras.cameras import Cameras, orbit_cameras
-from portrait3d_core.checkpoints.generator_file import load_generator
+from portrait3d_core.checkpoints.generator_loading import load_generator
 from portrait3d_core.rendering.settings import RenderSettings
 from portrait3d_core.stages.latents import random_portrait
 from portrait3d_core.stages.mesh.mesh import Mesh, MeshSettings, extract_mesh

@@ -19,7 +19,7 @@ NODES = {
     "export_mesh": "Portrait3DExportMesh",
     "save_portrait": "Portrait3DSavePortrait",
     "load_portrait": "Portrait3DLoadPortrait",
-    "load_toy_diffusion": "Portrait3DLoadToyDiffusion",
+    "load_built_in_diffusion": "Portrait3DLoadBuiltInDiffusion",
     "interpolate": "Portrait3DInterpolatePortraits",
     "mix_styles": "Portrait3DMixStyles",
     "save_latent": "Portrait3DSaveLatent",

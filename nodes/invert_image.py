@@ -31,7 +31,7 @@ class Portrait3DInvertImage(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="Portrait3DInvertImage",
-            display_name="Invert Image",
+            display_name="Invert Image to Portrait",
             category=CATEGORY,
             search_aliases=["photo to 3D", "image to 3D head", "GAN inversion", "face reconstruction", "selfie to 3D"],
             description=(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..portrait3d_core.checkpoints.generator_file import read_generator_file
+from ..portrait3d_core.checkpoints.generator_loading import read_generator_file
 from .host.folders import file_fingerprint, generator_choices, generator_path, user_folder
 from .host.memory import ManagedGenerator, autograd
 from .host.schema import schema
@@ -23,7 +23,7 @@ class Portrait3DLoadGenerator(io.ComfyNode):
             search_aliases=["3D head model", "3DPortraitGAN", "EG3D", "GAN loader", "model_512.pkl"],
             description=(
                 "Loads a 3D head generator. Published 3DPortraitGAN and 3DPortraitGAN-Pyramid files (.pkl) work as they "
-                "are: the first use converts them, without running any code in them. The built-in toy heads need no files."
+                "are: the first use converts them, without running any code in them. The built-in heads need no files."
             ),
             inputs=[
                 io.Combo.Input(

@@ -18,10 +18,10 @@ class Portrait3DLoadLatent(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="Portrait3DLoadLatent",
-            display_name="Load Latent",
+            display_name="Load Portrait Latent",
             category=CATEGORY,
             search_aliases=["read w vector", "load latent code", "open saved head"],
-            description="Makes the head of a latent that was saved by Save Latent, with the same generator.",
+            description="Makes the head of a latent that was saved by Save Portrait Latent, with the same generator.",
             inputs=[
                 GeneratorSocket.Input("generator", tooltip="The generator that the latent was saved with."),
                 io.Combo.Input(

@@ -33,7 +33,7 @@ class Portrait3DMixStyles(io.ComfyNode):
                     max=7,
                     tooltip=(
                         "How many levels come from coarse. 0 gives the fine head, all of them the coarse one. "
-                        "3DPortraitGAN-Pyramid has 7, the toy heads have 5."
+                        "3DPortraitGAN-Pyramid has 7, the built-in heads have 5."
                     ),
                 ),
             ],

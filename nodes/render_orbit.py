@@ -11,11 +11,11 @@ from ..portrait3d_core.cameras.cameras import Cameras
 from ..portrait3d_core.cameras.paths import refinement_views, sway, turntable
 from ..portrait3d_core.portrait.portrait import Portrait
 from ..portrait3d_core.rendering.render import RenderSettings
-from ..portrait3d_core.runtime.checks import check_choice, check_finite
 from ..portrait3d_core.runtime.job import Job
-from ..portrait3d_core.stages.orbit import OrbitSettings, orbit
+from ..portrait3d_core.runtime.settings import check_choice, check_finite
+from ..portrait3d_core.stages.orbit import OrbitSettings, depth_pictures, orbit
 from ..portrait3d_core.stages.pose import pose_portrait
-from .host.images import depth_pictures, normal_pictures
+from .host.images import normal_pictures
 from .host.memory import on_device
 from .host.progress import report_progress
 from .host.schema import schema
@@ -101,7 +101,7 @@ class Portrait3DRenderOrbit(io.ComfyNode):
             outputs=[
                 io.Image.Output(display_name="images", tooltip="The pictures."),
                 io.Mask.Output(display_name="masks", tooltip="White on the head."),
-                io.Image.Output(display_name="depth", tooltip="White is near, black is far or empty. One scale for all."),
+                io.Image.Output(display_name="depth", tooltip="Near white, far dark grey, empty black; one scale for all."),
                 io.Image.Output(display_name="normals", tooltip="Surface directions: red +x, green up, blue front."),
                 io.Video.Output(display_name="video", tooltip="The pictures as a video, for Save Video."),
                 CamerasSocket.Output(display_name="cameras", tooltip="The cameras of the pictures, for Fit Views."),
@@ -131,7 +131,7 @@ class Portrait3DRenderOrbit(io.ComfyNode):
         return io.NodeOutput(
             views.rgb,
             views.mask,
-            depth_pictures(views.depth, views.mask),
+            depth_pictures(views),
             normal_pictures(views.normal),
             InputImpl.VideoFromComponents(video),
             views.cameras,

@@ -25,7 +25,7 @@ class Portrait3DSaveLatent(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="Portrait3DSaveLatent",
-            display_name="Save Latent",
+            display_name="Save Portrait Latent",
             category=CATEGORY,
             search_aliases=["save w vector", "save latent code", "store seed head"],
             description=(
@@ -40,7 +40,7 @@ class Portrait3DSaveLatent(io.ComfyNode):
                 io.String.Input(
                     "filename_prefix",
                     default=f"{LATENT_SUBFOLDER}/latent",
-                    tooltip=f"Folder and start of the file name in the output folder. Load Latent lists {LATENT_SUBFOLDER}.",
+                    tooltip=f"Folder and start of the file name. Load Portrait Latent lists output/{LATENT_SUBFOLDER}.",
                 ),
             ],
             outputs=[io.String.Output(display_name="path", tooltip="The file, relative to the output folder.")],
@@ -52,7 +52,7 @@ class Portrait3DSaveLatent(io.ComfyNode):
             raise SettingsError(
                 "The portrait has no latent",
                 expected="a portrait that was sampled or inverted with the generator",
-                fix="use Save Portrait, or invert a picture of its front with Invert Image",
+                fix="use Save Portrait, or invert a picture of its front with Invert Image to Portrait",
             )
         network = generator.on_device()
         lacking = edit_share(network, portrait)

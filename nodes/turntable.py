@@ -12,7 +12,7 @@ from ..portrait3d_core.portrait.portrait import Portrait
 from ..portrait3d_core.runtime.files import atomic_write
 from ..portrait3d_core.runtime.fingerprint import fingerprint
 from ..portrait3d_core.runtime.job import Job
-from ..portrait3d_core.stages.turntable import TurntableSettings, turntable_sheet
+from ..portrait3d_core.stages.turning_sheet import TurningSheetSettings, turning_sheet
 from .host.images import to_pil
 from .host.memory import on_device
 from .host.progress import report_progress
@@ -20,7 +20,7 @@ from .host.progress import report_progress
 UI_KEY = "portrait3d_turntable"
 SUBFOLDER = "portrait3d"
 QUALITY = 85
-SETTINGS = TurntableSettings()
+SETTINGS = TurningSheetSettings()
 
 
 def turntable_ui(portrait: Portrait) -> dict[str, list[dict]]:
@@ -34,7 +34,7 @@ def turntable_ui(portrait: Portrait) -> dict[str, list[dict]]:
     path = Path(folder_paths.get_temp_directory()) / SUBFOLDER / name
     try:
         if not path.is_file():
-            sheet = turntable_sheet(on_device(portrait), SETTINGS, Job(on_step=report_progress()))
+            sheet = turning_sheet(on_device(portrait), SETTINGS, Job(on_step=report_progress()))
             with atomic_write(path) as temporary:
                 to_pil(sheet).save(temporary, format="WEBP", quality=QUALITY)
     except OutputError as error:

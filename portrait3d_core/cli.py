@@ -227,7 +227,7 @@ def _prepare_output(folder: Path) -> None:
 def _load_networks(args: argparse.Namespace, device: torch.device) -> Networks:
     """The networks that the arguments name, or the built-in ones; no diffusion model where there is no prompt."""
     from .bundle.files import diffusion_path, generator_path
-    from .checkpoints.generator_file import read_generator_file
+    from .checkpoints.generator_loading import read_generator_file
     from .checkpoints.vgg_file import read_vgg16
     from .diffusion.diffusers_model import load_diffusion_model
     from .pipeline import Networks
@@ -257,11 +257,11 @@ def _keeper(args: argparse.Namespace) -> RunKeeper:
 
 def _built_in_prompt(prompt: str) -> str:
     """A free sentence in the few words the built-in model was taught; says what it understood."""
-    from .data.figurines.captions import in_toy_words
+    from .data.figurines.captions import in_known_words
 
     if not prompt:
         return prompt
-    worded = in_toy_words(prompt)
+    worded = in_known_words(prompt)
     print(f'The built-in model reads this as: "{worded}"')
     return worded
 

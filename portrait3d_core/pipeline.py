@@ -42,6 +42,16 @@ class Networks:
     discriminator: Discriminator | None = None
 
 
+def built_in_networks(device: torch.device | str = "cpu") -> Networks:
+    """The generator and the diffusion model that come with the package. Raises ModelFormatError when they are damaged."""
+    from .bundle.files import diffusion_path, generator_path
+    from .checkpoints.generator_loading import load_generator
+    from .diffusion.diffusers_model import load_diffusion_model
+
+    device = torch.device(device)
+    return Networks(load_generator(generator_path()).to(device), load_diffusion_model(diffusion_path(), device=device))
+
+
 @dataclass(frozen=True)
 class Outcome:
     """front: the image that was inverted [S, S, 3] in 0..1.  inverted: before distillation.  portrait: the final one."""

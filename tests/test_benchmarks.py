@@ -33,8 +33,8 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def toy() -> Subject:
-    return make_subject("toy", CPU, torch.float32)
+def built_in() -> Subject:
+    return make_subject("built-in", CPU, torch.float32)
 
 
 def counted(work, portrait: Portrait) -> Counts:
@@ -44,24 +44,24 @@ def counted(work, portrait: Portrait) -> Counts:
     return counts
 
 
-def test_literal_rendering_evaluates_every_sample_in_every_plane(toy):
-    row = render_row(32, "render 32", toy)
-    counts = counted(row.literal, toy.portrait)
+def test_literal_rendering_evaluates_every_sample_in_every_plane(built_in):
+    row = render_row(32, "render 32", built_in)
+    counts = counted(row.literal, built_in.portrait)
     assert counts.samples == 32 * 32 * 96
-    assert counts.look_ups == counts.samples * 3 * len(toy.portrait.trigrid.levels)
+    assert counts.look_ups == counts.samples * 3 * len(built_in.portrait.trigrid.levels)
 
 
-def test_rendering_reads_one_merged_grid_and_evaluates_only_samples_inside_the_crop(toy):
+def test_rendering_reads_one_merged_grid_and_evaluates_only_samples_inside_the_crop(built_in):
     """Coarse samples twice, once for their density and once in full, fine ones once."""
     everywhere = 32 * 32 * (48 + 96)
-    counts = counted(render_row(32, "render 32", toy).work, toy.portrait)
+    counts = counted(render_row(32, "render 32", built_in).work, built_in.portrait)
     assert counts.samples < 0.8 * everywhere
-    assert counts.look_ups == 3 * counts.samples, "all levels of the toy are merged into one"
+    assert counts.look_ups == 3 * counts.samples, "all levels of the built-in head are merged into one"
 
 
-def test_gradients_are_taken_only_inside_the_crop(toy):
+def test_gradients_are_taken_only_inside_the_crop(built_in):
     literal = 32 * 32 * 96
-    counts = counted(gradients("render, gradients", toy, side=32).work, toy.portrait)
+    counts = counted(gradients("render, gradients", built_in, side=32).work, built_in.portrait)
     assert 0 < counts.gradients < 0.8 * 3 * literal
 
 
@@ -73,7 +73,7 @@ def test_gradients_are_taken_only_inside_the_crop(toy):
 def test_rows_run_on_another_device(make, monkeypatch):
     monkeypatch.setattr("pretend_device.LACKING", ())  # the literal implementation needs a 3-D grid_sample
     with pretend_device() as device:
-        row = make("", make_subject("toy", device, torch.float32))
+        row = make("", make_subject("built-in", device, torch.float32))
         row.work()
         if row.literal is not None:
             row.literal()
@@ -111,16 +111,16 @@ def test_measuring_repeats_within_its_budget():
 
 
 @pytest.mark.parametrize(("axis", "spread"), [("frames", 0.02), ("views", 0.25), ("portraits", 0.1)])
-def test_work_grows_in_proportion(toy, axis, spread):
+def test_work_grows_in_proportion(built_in, axis, spread):
     """Cameras of a turntable and a step see different parts of the head, portraits are different heads."""
-    once, more = curve(axis, toy, (2, 4), side=16)
+    once, more = curve(axis, built_in, (2, 4), side=16)
     assert (once.count, more.count) == (2, 4)
     assert 2 * (1 - spread) < more.samples / once.samples < 2 * (1 + spread)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs the kernel's account of peak memory")
-def test_memory_does_not_grow_with_frames(toy):
-    few, many = curve("frames", toy, (2, 24), side=32)
+def test_memory_does_not_grow_with_frames(built_in):
+    few, many = curve("frames", built_in, (2, 24), side=32)
     assert many.extra_mb < 1.3 * few.extra_mb + 10
 
 
@@ -142,12 +142,12 @@ def test_what_was_reached_stands_beside_what_was_wanted():
     assert entry_line(entry(2.0, 10, name="mesh 256", literal=None))[-2:] == ["", ""]
 
 
-def test_rows_for_a_gpu_are_left_out_on_a_processor_unless_named(toy, monkeypatch):
+def test_rows_for_a_gpu_are_left_out_on_a_processor_unless_named(built_in, monkeypatch):
     monkeypatch.setattr(
         "benchmarks.rows.row_makers", lambda full_size: dict.fromkeys((*FOR_A_GPU, "mapping"), lambda name, _: name)
     )
-    assert list(rows(toy, [])) == ["mapping"]
-    assert list(rows(toy, [FOR_A_GPU[0]])) == [FOR_A_GPU[0]]
+    assert list(rows(built_in, [])) == ["mapping"]
+    assert list(rows(built_in, [FOR_A_GPU[0]])) == [FOR_A_GPU[0]]
     assert set(FOR_A_GPU) <= set(row_makers(full_size=True)) and set(GOALS["cuda"]) <= set(row_makers(full_size=True))
 
 

@@ -1,4 +1,4 @@
-"""The command line on the built-in toy models: files out, exit codes, and messages a user can act on."""
+"""The command line on the built-in models: files out, exit codes, and messages a user can act on."""
 
 import pytest
 import torch
@@ -118,12 +118,12 @@ def test_absurd_settings_are_refused(tmp_path, capsys):
 
 def test_a_prompt_beyond_the_token_limit(tmp_path, capsys):
     long_prompt = "photo " * 200
-    arguments = ["generate", long_prompt, "--output", str(tmp_path), "--diffusion", str(toy_folder()), *QUICK]
-    assert main([*arguments, "--preset", "toy"]) == 1
+    arguments = ["generate", long_prompt, "--output", str(tmp_path), "--diffusion", str(diffusion_folder()), *QUICK]
+    assert main([*arguments, "--preset", "built-in"]) == 1
     assert "tokens" in capsys.readouterr().err
 
 
-def toy_folder():
+def diffusion_folder():
     from portrait3d_core.bundle.files import diffusion_path
 
     return diffusion_path()

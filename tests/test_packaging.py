@@ -122,9 +122,9 @@ def test_importing_every_node_is_quick_and_loads_no_other_package():
     assert cpu_s < 2.0
 
 
-def test_git_changes_no_byte_of_the_toy_weights_on_windows():
+def test_git_changes_no_byte_of_the_shipped_weights_on_windows():
     """Their checksums are those of the repository; Git for Windows would write other line ends into what it takes for text."""
-    bundle = sorted(name for name in git_files() if name.startswith("portrait3d_core/toy/bundle/"))
+    bundle = sorted(name for name in git_files() if name.startswith("portrait3d_core/bundle/"))
     assert any(name.endswith(".json") for name in bundle)
     asked = subprocess.run(["git", "check-attr", "text", "--", *bundle], cwd=ROOT, capture_output=True, encoding="utf-8")
     assert [line for line in asked.stdout.splitlines() if not line.endswith("text: unset")] == []

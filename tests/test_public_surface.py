@@ -9,6 +9,7 @@ import torch
 from bodies import small_body
 from builders import small_generator, small_portrait
 
+import portrait3d_core
 from portrait3d_core.cameras.cameras import orbit_cameras
 from portrait3d_core.checkpoints.latent_file import save_latent
 from portrait3d_core.checkpoints.portrait_file import load_portrait, save_portrait
@@ -25,7 +26,12 @@ SNAPSHOT = DATA / "public_surface.json"
 
 def test_words_of_the_command_line_and_keys_of_files_are_frozen(tmp_path):
     """Both may only grow. After such a change delete the file and run again."""
-    surface = {"command line": command_line(), "portrait file": portrait_keys(tmp_path), "latent file": latent_keys(tmp_path)}
+    surface = {
+        "python": list(portrait3d_core.__all__),
+        "command line": command_line(),
+        "portrait file": portrait_keys(tmp_path),
+        "latent file": latent_keys(tmp_path),
+    }
     if not SNAPSHOT.exists():
         SNAPSHOT.write_text(json.dumps(surface, indent=1) + "\n", encoding="utf-8")
     assert json.loads(SNAPSHOT.read_text(encoding="utf-8")) == surface

@@ -15,7 +15,7 @@ import portrait3d_core
 from portrait3d_core import errors
 from portrait3d_core.bundle.files import generator_path
 from portrait3d_core.cameras.cameras import frontal_camera
-from portrait3d_core.checkpoints.generator_file import load_generator
+from portrait3d_core.checkpoints.generator_loading import load_generator
 from portrait3d_core.checkpoints.latent_file import load_latent, save_latent
 from portrait3d_core.checkpoints.portrait_file import METADATA_KEY, load_portrait, save_portrait
 from portrait3d_core.checkpoints.published.torch_files import read_pickle_file
@@ -23,11 +23,11 @@ from portrait3d_core.checkpoints.vgg_file import read_vgg16
 from portrait3d_core.diffusion.diffusers_loading import load_parts
 from portrait3d_core.optimisation.optimised import DivergedError
 from portrait3d_core.rendering.settings import RenderSettings
-from portrait3d_core.runtime.checks import check_choice
 from portrait3d_core.runtime.files import write_safetensors
 from portrait3d_core.runtime.images import read_image
 from portrait3d_core.runtime.memory import SmallerChunks
 from portrait3d_core.runtime.run_state import _read as read_run
+from portrait3d_core.runtime.settings import check_choice
 from portrait3d_core.stages.align.align import align
 from portrait3d_core.stages.latents import interpolate_portraits, random_latent
 from portrait3d_core.stages.mesh.mesh_file import check_format
@@ -107,7 +107,7 @@ PROVOKERS = {
     "model-other": other_network,
     "model-vgg": no_vgg,
     "model-pickle": lambda folder: read_pickle_file(a_file(folder / "a.pkl", b"\x80\x04cos\nsystem\n)R")),
-    "toy-bundle": generator_path,
+    "built-in-bundle": generator_path,
     "portrait-damaged": damaged_portrait,
     "portrait-newer": newer_portrait,
     "latent-other": other_latent,
@@ -122,7 +122,7 @@ PROVOKERS = {
     "diffusion-folder": load_parts,
     "settings-range": lambda folder: RenderSettings(resolution=0),
     "settings-nan": lambda folder: random_latent(small_generator(), 0, float("nan")),
-    "settings-choice": lambda folder: check_choice("profile", "x", ("toy", "paper")),
+    "settings-choice": lambda folder: check_choice("profile", "x", ("built-in", "paper")),
     "other-generator": lambda folder: interpolate_portraits(small_generator(), torch.zeros(1, 2, 3), torch.zeros(1, 2, 3), 0.5),
     "no-body": lambda folder: pose_portrait(small_portrait(), PoseSettings((1.0, 0.0, 0.0))),
     "output": lambda folder: save_portrait(small_portrait(), a_file(folder / "a") / "b.safetensors"),

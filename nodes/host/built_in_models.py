@@ -1,6 +1,6 @@
-"""The toy pipeline folder (diffusers layout) as ComfyUI's MODEL, CLIP and VAE. diffusers itself is not needed.
+"""The built-in pipeline folder (diffusers layout) as ComfyUI's MODEL, CLIP and VAE. diffusers itself is not needed.
 
-ComfyUI recognises published checkpoints by their shapes; the toy model's are not among them. So its networks are the
+ComfyUI recognises published checkpoints by their shapes; the built-in model's are not among them. So its networks are the
 ones of this package, inside ComfyUI's own model, text encoder and VAE objects.
 """
 
@@ -25,20 +25,20 @@ from comfy.supported_models_base import BASE
 from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
-from ...portrait3d_core.diffusion.networks.autoencoder import ToyAutoencoder
-from ...portrait3d_core.diffusion.networks.unet import ToyUNet
+from ...portrait3d_core.diffusion.networks.autoencoder import SmallAutoencoder
+from ...portrait3d_core.diffusion.networks.unet import SmallUNet
 from ...portrait3d_core.errors import ModelFormatError
 from ...portrait3d_core.runtime.files import read_safetensors
 
 PREDICTION_TYPES = {"epsilon": ModelType.EPS, "v_prediction": ModelType.V_PREDICTION}
 BETA_SCHEDULES = {"scaled_linear": "linear", "linear": "sqrt_linear"}
 """diffusers' name of a noise schedule to ComfyUI's."""
-CLIP_NAME = "toy"
+CLIP_NAME = "built_in"
 VAE_BYTES_PER_PX = 8192
 """Memory the VAE's largest layers need per pixel of the image."""
 
 
-class ToyModelConfig(BASE):
+class BuiltInModelConfig(BASE):
     """What ComfyUI wants to know of a model besides its weights."""
 
     takes_control = False
@@ -63,9 +63,9 @@ class ToyModelConfig(BASE):
 def load_model(folder: Path) -> ModelPatcher:
     """The MODEL of a pipeline folder."""
     unet, vae, scheduler = (_config(folder / part) for part in ("unet", "vae", "scheduler"))
-    config, offload = ToyModelConfig(unet, vae, scheduler), mm.unet_offload_device()
+    config, offload = BuiltInModelConfig(unet, vae, scheduler), mm.unet_offload_device()
     kind = PREDICTION_TYPES[scheduler["prediction_type"]]
-    model = BaseModel(config, model_type=kind, device=offload, unet_model=ToyUNet)
+    model = BaseModel(config, model_type=kind, device=offload, unet_model=SmallUNet)
     _fill(model.diffusion_model, _weights(folder / "unet"), "UNet")
     return ModelPatcher(model, load_device=mm.get_torch_device(), offload_device=offload)
 
@@ -73,7 +73,7 @@ def load_model(folder: Path) -> ModelPatcher:
 def load_vae(folder: Path) -> VAE:
     """The VAE of a pipeline folder."""
     config = _config(folder / "vae")
-    network = ToyAutoencoder(config).eval()
+    network = SmallAutoencoder(config).eval()
     _fill(network, _weights(folder / "vae"), "VAE")
     vae = VAE(sd={"pixel_space_vae": torch.tensor(1.0)}, dtype=torch.float32)  # the smallest one, to be given our network
     vae.first_stage_model = network
@@ -85,7 +85,7 @@ def load_vae(folder: Path) -> VAE:
     return vae
 
 
-class ToyTextModel(CLIPTextModel):
+class SmallTextModel(CLIPTextModel):
     """ComfyUI's CLIP text model with a vocabulary of any size."""
 
     def __init__(self, config: dict[str, Any], dtype: torch.dtype, device: torch.device, operations: Any) -> None:
@@ -99,7 +99,7 @@ def load_clip(folder: Path) -> CLIP:
     config, files = _config(folder / "text_encoder"), folder / "tokenizer"
     length, width = config["max_position_embeddings"], config["hidden_size"]
     special = {"start": config["bos_token_id"], "end": config["eos_token_id"], "pad": config["pad_token_id"]}
-    fixed = {"textmodel_json_config": config, "model_class": ToyTextModel, "max_length": length, "special_tokens": special}
+    fixed = {"textmodel_json_config": config, "model_class": SmallTextModel, "max_length": length, "special_tokens": special}
 
     def encoder(**given: Any) -> SDClipModel:
         """Ours come last: some versions of ComfyUI hand on a configuration of None."""
@@ -158,6 +158,6 @@ def _fill(network: nn.Module, weights: Mapping[str, Tensor], what: str) -> None:
     except RuntimeError as error:
         raise ModelFormatError(
             f"The {what} weights do not fit their configuration ({error})",
-            expected="the toy diffusion folder as it is shipped",
+            expected="the built-in diffusion folder as it is shipped",
             fix="install the pack again",
         ) from error

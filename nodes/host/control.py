@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ...portrait3d_core.errors import GuidanceError
 from ...portrait3d_core.rendering.hints import HintName
-from ...portrait3d_core.runtime.checks import check_finite
+from ...portrait3d_core.runtime.settings import check_finite
 
 Conditioning = list
 """ComfyUI's CONDITIONING value: pairs of a text embedding and a dictionary of options."""

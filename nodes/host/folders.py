@@ -12,13 +12,13 @@ from pathlib import Path
 
 import folder_paths
 
-from ...portrait3d_core.bundle.files import generator_path as toy_generator_path
+from ...portrait3d_core.bundle.files import generator_path as built_in_generator_path
 from ...portrait3d_core.errors import OutputError, Portrait3DError
 
 MODEL_FOLDER = "portrait3d"
 PORTRAIT_SUBFOLDER = "portrait3d"
 LATENT_SUBFOLDER = "portrait3d_latents"
-BUILT_IN_GENERATOR = "toy heads (built in)"
+BUILT_IN_GENERATOR = "built-in heads"
 OUTPUT_MARK = " [output]"
 EXTENSION = ".safetensors"
 GENERATOR_EXTENSIONS = (EXTENSION, ".pkl")
@@ -51,14 +51,14 @@ def _models(extensions: tuple[str, ...]) -> list[str]:
 
 
 def generator_choices() -> list[str]:
-    """Names for the generator dropdown: the built-in toy first, then the files of the model folder."""
+    """Names for the generator dropdown: the built-in model first, then the files of the model folder."""
     return [BUILT_IN_GENERATOR, *_models(GENERATOR_EXTENSIONS)]
 
 
 def generator_path(name: str) -> Path:
     """The file behind a name of :func:`generator_choices`."""
     if name == BUILT_IN_GENERATOR:
-        return toy_generator_path()
+        return built_in_generator_path()
     _check_listed(name, generator_choices(), f"models/{MODEL_FOLDER}")
     return Path(folder_paths.get_full_path_or_raise(MODEL_FOLDER, name))
 

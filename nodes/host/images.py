@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from PIL import Image
 from torch import Tensor
 
 from ...portrait3d_core.errors import ImageError
-
-VISIBLE = 0.5
-"""Pixels with at least this opacity belong to the head."""
 
 
 def to_pil(image: Tensor) -> Image.Image:
@@ -32,16 +28,6 @@ def images_and_masks(images: Tensor, masks: Tensor | None) -> list[tuple[Tensor,
             fix="use the masks that belong to these images, or leave the mask input open",
         )
     return [(image.clone(), mask.clone()) for image, mask in zip(images, masks, strict=True)]
-
-
-def depth_pictures(depth: Tensor, mask: Tensor) -> Tensor:
-    """Depth [B, H, W] in metres as IMAGE [B, H, W, 3]: nearest white, farthest and empty black, one scale for all."""
-    seen = mask > VISIBLE
-    if not bool(seen.any()):
-        return torch.zeros(*depth.shape, 3)
-    near, far = depth[seen].aminmax()
-    nearness = (far - depth) / (far - near).clamp(min=1e-6)
-    return torch.where(seen, nearness, 0.0)[..., None].expand(-1, -1, -1, 3).contiguous()
 
 
 def normal_pictures(normals: Tensor) -> Tensor:

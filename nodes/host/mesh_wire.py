@@ -10,7 +10,7 @@ from typing import Any
 from comfy.cli_args import args
 from comfy_api.latest import Types, io
 
-from ...portrait3d_core.stages.mesh.mesh_file import Mesh
+from ...portrait3d_core.stages.mesh.triangles import Mesh
 
 File3DSocket = io.Custom("FILE_3D")
 """A 3D file of any format. Cores that know the type pass a File3D; older ones have no node that takes it and get None."""

@@ -17,7 +17,7 @@ TRAINED_AT_PX = {
     **dict.fromkeys(("Lumina2", "HiDream", "Omnigen2"), 1024),
 }
 """Training resolution by class name of ComfyUI's model config. Configs that are not listed count as 512 px,
-unless they say otherwise in an attribute ``native_resolution_px`` as the pack's own toy model does."""
+unless they say otherwise in an attribute ``native_resolution_px`` as the pack's own model does."""
 UNPACKED = (None, "flux")
 """Families (``image_model`` of the network's configuration) that count input channels in latents, not in packed patches."""
 
@@ -51,7 +51,7 @@ def check_takes_control(model: ModelPatcher) -> None:
     """Refuse a ControlNet that the model would ignore without a word. Raises GuidanceError."""
     if not getattr(model.model.model_config, "takes_control", True):
         raise GuidanceError(
-            "There are no ControlNets for the built-in toy model",
+            "There are no ControlNets for the built-in model",
             expected="a Stable Diffusion, SDXL, SD3 or Flux model",
             fix="disconnect control_net, or load another checkpoint",
         )

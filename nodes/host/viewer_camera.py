@@ -12,7 +12,7 @@ from ...portrait3d_core.cameras.cameras import Cameras
 from ...portrait3d_core.cameras.paths import carried
 from ...portrait3d_core.cameras.three_js import METRES, camera_from_three
 from ...portrait3d_core.portrait.portrait import Portrait
-from ...portrait3d_core.runtime.checks import check_choice
+from ...portrait3d_core.runtime.settings import check_choice
 from ...portrait3d_core.stages.viewer import viewer_camera, viewer_placement
 from .sockets import ViewerCameraSocket
 

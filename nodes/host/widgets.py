@@ -10,7 +10,7 @@ from comfy_api.latest import io
 from ...portrait3d_core.presets import PROFILES, Profile
 from ...portrait3d_core.presets.built_in import REFINE as BUILT_IN_REFINE
 from ...portrait3d_core.rendering.hints import HintName
-from ...portrait3d_core.runtime.checks import check_choice
+from ...portrait3d_core.runtime.settings import check_choice
 from ...portrait3d_core.stages.pose import LIMITS_DEG, PoseSettings
 from ...portrait3d_core.stages.refine.settings import RefineSettings
 from .control import ViewControl

@@ -1,4 +1,4 @@
-"""Where the embedded toy networks lie, and whether they are the files that were shipped.
+"""Where the built-in networks lie, and whether they are the files that were shipped.
 
 A bundle is a folder with ``generator.safetensors``, ``diffusion/`` (diffusers layout) and ``SHA256SUMS``, which lists
 every other file in the format of the ``sha256sum`` tool. Checking costs some 10 ms per 10 MB.
@@ -18,13 +18,13 @@ GENERATOR, DIFFUSION, SUMS = "generator.safetensors", "diffusion", "SHA256SUMS"
 
 
 def generator_path(bundle: Path = BUNDLE) -> Path:
-    """The toy generator's weights, verified. Raises ModelFormatError."""
+    """The built-in generator's weights, verified. Raises ModelFormatError."""
     verify_files(bundle, [GENERATOR])
     return bundle / GENERATOR
 
 
 def diffusion_path(bundle: Path = BUNDLE) -> Path:
-    """The folder of the toy diffusion model, verified. Raises ModelFormatError."""
+    """The folder of the built-in diffusion model, verified. Raises ModelFormatError."""
     listed = [name for name in read_sums(bundle) if name.startswith(f"{DIFFUSION}/")]
     if not listed:
         raise _broken(bundle, f"{SUMS} lists no file of {DIFFUSION}/")
@@ -67,7 +67,7 @@ def write_sums(bundle: Path) -> None:
 
 def _broken(bundle: Path, found: str) -> ModelFormatError:
     return ModelFormatError(
-        f"The toy bundle in {bundle} is damaged: {found}",
+        f"The built-in bundle in {bundle} is damaged: {found}",
         expected="the files of the release, unchanged",
         fix="install the package again, or remake the bundle with 'python -m portrait3d_core.training figurines WORK'",
     )

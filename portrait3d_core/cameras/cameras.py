@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..runtime.checks import check_finite
+from ..runtime.settings import check_finite
 
 RADIUS = 2.7
 """Distance of the camera from the world origin in metres."""

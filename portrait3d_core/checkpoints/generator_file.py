@@ -1,7 +1,7 @@
 """Generator weights on disk: one ``.safetensors`` with the published keys and the configuration in its metadata.
 
 A file without that metadata (a bare state dict of the published layout) is accepted too: its sizes are read off the
-tensor shapes. A published ``.pkl`` is converted on first use (:mod:`.convert`).
+tensor shapes. :mod:`.generator_loading` opens these files and, converted, published ones.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,7 +21,7 @@ from ..errors import ModelFormatError
 from ..generator.config import GeneratorConfig
 from ..generator.discriminator import Discriminator, discriminator_from_state
 from ..generator.generator import Generator
-from ..runtime.files import read_json_metadata, read_safetensors, write_safetensors
+from ..runtime.files import read_json_metadata, write_safetensors
 from .published.generator_layout import (
     DISCRIMINATOR_PREFIX,
     EXPECTED,
@@ -35,41 +34,6 @@ from .published.generator_layout import (
 FORMAT = "portrait3d-generator"
 VERSION = 1
 PICKLE_EXTENSION = ".pkl"
-
-
-class GeneratorFile(NamedTuple):
-    """The networks of a generator file. discriminator: it reads body poses off photos; None unless the file kept it."""
-
-    generator: Generator
-    discriminator: Discriminator | None
-
-
-def load_generator(path: str | Path, user_folder: str | Path | None = None, *, keep_body: bool = False) -> Generator:
-    """The generator of :func:`read_generator_file` alone."""
-    return read_generator_file(path, user_folder, keep_body=keep_body).generator
-
-
-def read_generator_file(path: str | Path, user_folder: str | Path | None = None, *, keep_body: bool = False) -> GeneratorFile:
-    """The networks in ``path``: float32, on the CPU, in eval mode, parameters not requiring gradients.
-
-    A published ``.pkl`` is read through its conversion, which the first use writes: see :func:`.convert.converted`
-    for ``user_folder`` and ``keep_body``.
-
-    Raises ModelFormatError when the file is missing, truncated, of another format or of another architecture, and
-    OutputError when a conversion cannot be written anywhere.
-    """
-    path = weights = Path(path)
-    if path.suffix.lower() == PICKLE_EXTENSION:
-        from .published.convert import converted  # which builds on this module
-
-        weights = converted(path, user_folder, keep_body=keep_body)
-    state, metadata = read_safetensors(weights)
-    try:
-        generator = generator_from_state(state, config_in(metadata))
-    except ModelFormatError as error:
-        raise ModelFormatError(f"{path.name}: {error.found}", expected=error.expected, fix=error.fix) from error
-    generator.name = path.stem
-    return GeneratorFile(generator, _discriminator_in(state))
 
 
 def generator_from_state(state: Mapping[str, Tensor], config: GeneratorConfig | None = None) -> Generator:
@@ -97,7 +61,7 @@ def _body_in(state: Mapping[str, Tensor]) -> Body | None:
     return None
 
 
-def _discriminator_in(state: Mapping[str, Tensor]) -> Discriminator | None:
+def discriminator_in_state(state: Mapping[str, Tensor]) -> Discriminator | None:
     """The discriminator kept with the weights; one of another layout counts as none, since only its pose head is used."""
     weights = discriminator_weights(state)
     with suppress(KeyError, RuntimeError, ValueError):

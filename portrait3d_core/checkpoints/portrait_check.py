@@ -11,7 +11,7 @@ from torch import Tensor
 from ..portrait.portrait import Portrait
 from ..portrait.superresolution import MAX_UPSAMPLER_INPUT_PX
 from ..portrait.trigrid import Channel, Edit
-from ..runtime.checks import check_finite, check_finite_fields
+from ..runtime.settings import check_finite
 
 MAX_EDITS = 16
 MAX_REGION_SIDE = 512
@@ -26,11 +26,10 @@ def check_portrait(portrait: Portrait) -> None:
             raise ValueError(f"{name} has shape {list(tensor.shape)}, not {list(shape)}")
         if not tensor.is_floating_point() or not torch.isfinite(tensor).all():
             raise ValueError(f"{name} holds NaN or infinite values")
-    scene, grid, upsampler = portrait.scene, portrait.trigrid, portrait.superresolution
-    check_finite_fields(scene)
+    grid, upsampler = portrait.trigrid, portrait.superresolution
     check_finite(box_size=grid.box_size)
-    if min(grid.box_size, scene.crop, scene.radius, scene.focal) <= 0:
-        raise ValueError(f"the box side {grid.box_size} or the scene {scene} is impossible")
+    if grid.box_size <= 0:
+        raise ValueError(f"the box side {grid.box_size} is impossible")
     if not grid.levels or any(size < 2 or size & (size - 1) for size in grid.levels):
         raise ValueError(f"tri-grid levels {list(grid.levels)}, not powers of two")
     for edit in grid.edits:

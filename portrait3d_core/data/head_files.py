@@ -79,5 +79,9 @@ def read_views(path: Path, *, test: bool) -> HeadViews:
             rgb, part, depth, yaw, pitch = (file[name][chosen] for name in ("rgb", "part", "depth", *angles))
             code = torch.from_numpy(file["code"].astype(np.float32))
     except (OSError, ValueError, KeyError, EOFError) as cause:
-        raise ModelFormatError(f"{path} is no file of a head's views ({cause})", expected=__doc__.split("\n")[0]) from cause
+        raise ModelFormatError(
+            f"{path} is no file of a head's views ({cause})",
+            expected="an .npz with code, rgb, part, depth, yaw_deg and pitch_deg",
+            fix="remove it, or make it again",
+        ) from cause
     return HeadViews(code, rgb, part, depth, yaw, pitch)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import GuidanceError, SettingsError
-from ..runtime.checks import check_choice
+from ..runtime.settings import Settings, setting
 
 FRONT_LIMIT_DEG = 40.0
 """With hard blending, views with |yaw| below this are front views."""
@@ -20,18 +20,16 @@ Blending = Literal["linear", "hard"]
 
 
 @dataclass(frozen=True)
-class ViewWords:
-    """How a prompt is worded for each side; ``{prompt}`` stands for the user's text.
+class ViewWords(Settings):
+    """How a prompt is worded for each side; ``{prompt}`` stands for the user's text."""
 
-    ``blending``: "linear" mixes the embeddings of the two nearest sides (paper), "hard" picks exactly one side.
-    """
-
-    front: str = "front view, {prompt}"
-    side: str = "side view, {prompt}"
-    back: str = "back view, {prompt}"
-    blending: Blending = "linear"
+    front: str = setting("front view, {prompt}", "words of a view from the front")
+    side: str = setting("side view, {prompt}", "words of a view from a side")
+    back: str = setting("back view, {prompt}", "words of a view from behind")
+    blending: Blending = setting("linear", "'linear' mixes the embeddings of the two nearest sides (paper), 'hard' picks one")
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for template in (self.front, self.side, self.back):
             if "{prompt}" not in template:
                 raise SettingsError(
@@ -39,7 +37,6 @@ class ViewWords:
                     expected="the text {prompt} somewhere in it",
                     fix="write for example 'side view, {prompt}'",
                 )
-        check_choice("blending", self.blending, Blending)
 
     def texts(self, prompt: str) -> tuple[str, str, str]:
         """The prompt as seen from the front, the side and the back."""
@@ -55,7 +52,7 @@ DEFAULT_VIEW_WORDS = ViewWords()
 PAPER_VIEW_WORDS = ViewWords("front view {prompt}", "side view {prompt}", "back view {prompt}")
 """The paper's launch setting: a prefix without a comma, linear blending."""
 BUILT_IN_VIEW_WORDS = ViewWords(blending="hard")
-"""The captions the embedded toy model was trained with."""
+"""The captions the built-in model was trained with."""
 
 
 def wrap_yaw(yaw_deg: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The shipped bundle: do edits of figurines arrive, and leave alone what was not asked for? See docs/toy.md.
+"""The shipped bundle: do edits of figurines arrive, and leave alone what was not asked for? See docs/built_in.md.
 
 About one minute per prompt and processor core.
 """
@@ -68,7 +68,7 @@ def report(scores: Sequence[Scores]) -> Report:
 
 def _evaluate(case: Case, bundle: Path, strips: Path | None) -> Scores:
     """Run one case in this process."""
-    from ..checkpoints.generator_file import load_generator
+    from ..checkpoints.generator_loading import load_generator
     from ..diffusion.diffusers_model import load_diffusion_model
     from ..presets.built_in import EDIT
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..cameras.cameras import orbit_cameras
-from ..checkpoints.generator_file import load_generator
+from ..checkpoints.generator_loading import load_generator
 from ..data.head_codes import HeadCodes, read_head_codes
 from ..data.head_files import PICTURE_PX, TEST_PITCH, TEST_VIEWS, TEST_YAWS, HeadViews, head_paths, read_views
 from ..errors import ModelFormatError, SettingsError

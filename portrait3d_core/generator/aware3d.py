@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..portrait.convolutions import activate_, convolve, resample_filter, smooth, transposed
-from .layers import Noise, SynthesisLayer, ToRGB, fold
+from .layers import ModulatedToRGB, Noise, SynthesisLayer, fold
 
 
 def rolled_convolve(planes: Tensor, weight: Tensor, *, up: bool = False) -> Tensor:
@@ -94,8 +94,8 @@ class RolledLayer(SynthesisLayer):
         return activate_(y.add_(self.noise(noise, len(y))), self.bias)
 
 
-class RolledToRGB(ToRGB):
-    """ToRGB on rolled-out planes. Its gain counts C inputs, not the 3C it reads (as the published weights expect)."""
+class RolledToRGB(ModulatedToRGB):
+    """The same on rolled-out planes. Its gain counts C inputs, not the 3C it reads (as the published weights expect)."""
 
     def __init__(self, channels: int, w_dim: int) -> None:
         super().__init__(3 * channels, channels, w_dim, styles=9 * channels, gain_inputs=channels)

@@ -11,7 +11,7 @@ import math
 from torch import Tensor, nn
 
 from ..portrait.convolutions import resample_filter, upsample
-from .layers import Noise, SynthesisLayer, ToRGB, random_weights
+from .layers import ModulatedToRGB, Noise, SynthesisLayer, random_weights
 
 
 def block_resolutions(last: int) -> list[int]:
@@ -45,7 +45,7 @@ class SynthesisBlock(nn.Module):
         else:
             self.conv0 = SynthesisLayer(inputs, outputs, w_dim, resolution)
         self.conv1 = SynthesisLayer(outputs, outputs, w_dim, resolution)
-        self.torgb = ToRGB(outputs, image_channels, w_dim)
+        self.torgb = ModulatedToRGB(outputs, image_channels, w_dim)
         self.register_buffer("resample_filter", resample_filter())
 
     def forward(self, x: Tensor | None, image: Tensor | None, latents: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:

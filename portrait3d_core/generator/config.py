@@ -12,70 +12,50 @@ from typing import Any
 
 from ..errors import SettingsError
 from ..portrait.portrait import Scene
-from ..portrait.superresolution import MAX_UPSAMPLER_INPUT_PX, SuperResolutionConfig
-from ..runtime.checks import check_finite_fields
+from ..portrait.superresolution import SuperResolutionConfig
+from ..runtime.settings import Settings, setting
 from .blocks import block_resolutions, latent_count
 
 MAX_SIZE = 1 << 16
 MAX_LAYERS = 64
 
 
+def _size(default: int, doc: str, *, most: int = MAX_SIZE) -> Any:
+    """A field that counts something."""
+    return setting(default, doc, least=0, most=most)
+
+
 @dataclass(frozen=True)
-class GeneratorConfig:
-    """Everything needed to construct a :class:`~.generator.Generator`.
+class GeneratorConfig(Settings):
+    """Everything needed to construct a :class:`~.generator.Generator`."""
 
-    z_dim, w_dim:            lengths of the random code and of a latent.
-    label_dim, pose_dim:     entries of the camera label and of the body pose, concatenated for the mapping network.
-    label_scale:             factor on the whole label (the published models use 1).
-    mapping_layers:          fully connected layers after the label embedding.
-    plane_resolution:        last 2D block; a pyramid's finest level is twice that.
-    features, depth:         C features and D slices per tri-grid plane.
-    decode_channels:         F colour features per point.
-    decoder_hidden:          width of the decoder's hidden layer.
-    decoder_lr_multiplier:   equalised-learning-rate multiplier of the decoder's layers.
-    background_resolution, background_channel_base, background_channel_max: sizes of the background network.
-    superresolution:         None for a generator that shows its raw render.
-    neural_resolution:       render size the generator was trained with, pixels.
-    box_size:                side of the tri-grid box in metres.
-    scene:                   crop, ray limits and default camera of its portraits.
-    pyramid:                 whether the backbone makes a pyramid; otherwise one tri-grid of ``plane_resolution``.
-    backbone_channel_base, backbone_channel_max: sizes of a backbone without pyramid.
-    """
-
-    z_dim: int = 512
-    w_dim: int = 512
-    label_dim: int = 25
-    pose_dim: int = 6
-    label_scale: float = 1.0
-    mapping_layers: int = 2
-    plane_resolution: int = 256
-    features: int = 12
-    depth: int = 3
-    decode_channels: int = 32
-    decoder_hidden: int = 32
-    decoder_lr_multiplier: float = 1.0
-    background_resolution: int = 128
-    background_channel_base: int = 32768
-    background_channel_max: int = 512
+    z_dim: int = _size(512, "length of the random code")
+    w_dim: int = _size(512, "length of a latent")
+    label_dim: int = _size(25, "entries of the camera label, which the mapping network is told")
+    pose_dim: int = _size(6, "entries of the body pose, which follow the camera label")
+    label_scale: float = setting(1.0, "factor on the whole label (the published models use 1)")
+    mapping_layers: int = _size(2, "fully connected layers after the label embedding", most=MAX_LAYERS)
+    plane_resolution: int = _size(256, "last 2D block; a pyramid's finest level is twice that")
+    features: int = _size(12, "C features per tri-grid plane")
+    depth: int = _size(3, "D slices per tri-grid plane")
+    decode_channels: int = _size(32, "F colour features per point")
+    decoder_hidden: int = _size(32, "width of the decoder's hidden layer")
+    decoder_lr_multiplier: float = setting(1.0, "equalised-learning-rate multiplier of the decoder's layers")
+    background_resolution: int = _size(128, "pixels per side of the background network's picture")
+    background_channel_base: int = _size(32768, "channels times pixels per side of the background network")
+    background_channel_max: int = _size(512, "most channels of the background network")
     superresolution: SuperResolutionConfig | None = SuperResolutionConfig()
-    neural_resolution: int = 128
-    box_size: float = 0.7
+    """None for a generator that shows its raw render."""
+    neural_resolution: int = _size(128, "render size the generator was trained with, pixels")
+    box_size: float = setting(0.7, "side of the tri-grid box in metres")
     scene: Scene = Scene()
-    pyramid: bool = True
-    backbone_channel_base: int = 32768
-    backbone_channel_max: int = 512
+    """Crop, ray limits and default camera of its portraits."""
+    pyramid: bool = setting(True, "whether the backbone makes a pyramid; otherwise one tri-grid of plane_resolution")
+    backbone_channel_base: int = _size(32768, "channels times pixels per side of a backbone without pyramid")
+    backbone_channel_max: int = _size(512, "most channels of a backbone without pyramid")
 
     def __post_init__(self) -> None:
-        check_finite_fields(self)
-        check_finite_fields(self.scene)
-        upsampler = self.superresolution
-        sizes = [value for value in vars(self).values() if isinstance(value, int)]
-        if not 0 <= min(sizes) <= max(sizes) <= MAX_SIZE or self.mapping_layers > MAX_LAYERS:
-            raise SettingsError(f"{self}", expected=f"sizes of 0 to {MAX_SIZE} and at most {MAX_LAYERS} mapping layers")
-        if upsampler is not None and not 0 < min(upsampler.channels) <= max(upsampler.channels) <= MAX_SIZE:
-            raise SettingsError(f"{upsampler}", expected=f"1 to {MAX_SIZE} channels")
-        if upsampler is not None and not 0 < upsampler.input_resolution <= MAX_UPSAMPLER_INPUT_PX:
-            raise SettingsError(f"{upsampler}", expected=f"an input of at most {MAX_UPSAMPLER_INPUT_PX} pixels")
+        super().__post_init__()
         for name in ("plane_resolution", "background_resolution"):
             size = getattr(self, name)
             if size < 4 or size & (size - 1):

@@ -14,12 +14,11 @@ from torch import Tensor, nn
 from ..body.warp import Body
 from ..cameras.cameras import Cameras, frontal_camera
 from ..portrait.decoder import Decoder
-from ..portrait.portrait import Portrait, Provenance
-from ..portrait.portrait import ToRGB as FoldedToRGB
+from ..portrait.portrait import Portrait, Provenance, ToRGB
 from ..portrait.trigrid import TriGrid
 from .backbone import Backbone, PyramidSynthesis, SkipSynthesis
 from .config import GeneratorConfig
-from .layers import FullyConnected, Noise, ToRGB
+from .layers import FullyConnected, ModulatedToRGB, Noise
 from .mapping import Mapping, truncate
 from .pose import PoseBranch
 from .superresolution import SuperResolutionModule
@@ -75,7 +74,7 @@ class Generator(nn.Module):
         if config.superresolution is not None:
             self.superresolution = SuperResolutionModule(config.superresolution, colours, w_dim)
         self.decoder = DecoderModule(config.features, config.decoder_hidden, colours, config.decoder_lr_multiplier)
-        self.torgb = ToRGB(colours, 3, w_dim)
+        self.torgb = ModulatedToRGB(colours, 3, w_dim)
         self.bcg_synthesis = SkipSynthesis(
             colours,
             w_dim,
@@ -141,7 +140,7 @@ class Generator(nn.Module):
         return Portrait(
             trigrid=TriGrid(levels, self.config.box_size, self.config.depth),
             decoder=self.decoder.folded(),
-            to_rgb=FoldedToRGB(self.torgb.folded(last)[..., 0, 0], self.torgb.bias),
+            to_rgb=ToRGB(self.torgb.folded(last)[..., 0, 0], self.torgb.bias),
             background=self.bcg_synthesis(w_plus if background_w is None else background_w, noise),
             superresolution=upsampler,
             w_plus=w_plus,

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import SettingsError
 from ..portrait.convolutions import ACTIVATION_GAIN, LEAKY_SLOPE, activate_, convolve, resample_filter
+from ..runtime.settings import Settings, setting
 
 DEMODULATION_EPSILON = 1e-8
+
+NoiseMode = Literal["const", "random", "none"]
 
 
 def fold(weight: Tensor, styles: Tensor, *, demodulate: bool = True) -> Tensor:
@@ -38,18 +41,12 @@ def normalise_second_moment(x: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Noise:
-    """What synthesis layers add to their activations.
+class Noise(Settings):
+    """What synthesis layers add to their activations."""
 
-    mode: "const" uses each layer's stored pattern, "random" draws from ``generator``, "none" adds nothing.
-    """
-
-    mode: str = "const"
+    mode: NoiseMode = setting("const", "'const' is each layer's stored pattern, 'random' a drawn one, 'none' adds nothing")
     generator: torch.Generator | None = None
-
-    def __post_init__(self) -> None:
-        if self.mode not in ("const", "random", "none"):
-            raise SettingsError(f"noise is {self.mode!r}", expected="'const', 'random' or 'none'", fix="use 'const'")
+    """From which random patterns are drawn; None: torch's own."""
 
 
 def random_weights(*shape: int) -> Tensor:
@@ -113,7 +110,7 @@ class SynthesisLayer(nn.Module):
         return activate_(y.add_(self.noise(noise, len(y))), self.bias)
 
 
-class ToRGB(nn.Module):
+class ModulatedToRGB(nn.Module):
     """Modulated 1x1 convolution without demodulation; ``gain_inputs`` is the fan-in its gain is computed from."""
 
     def __init__(self, inputs: int, outputs: int, w_dim: int, *, styles: int = 0, gain_inputs: int = 0) -> None:

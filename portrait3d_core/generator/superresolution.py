@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..portrait.convolutions import resample_filter
 from ..portrait.superresolution import FoldedBlock, SuperResolution, SuperResolutionConfig
-from .layers import SynthesisLayer, ToRGB, fold
+from .layers import ModulatedToRGB, SynthesisLayer, fold
 
 
 class SuperResolutionBlock(nn.Module):
@@ -21,7 +21,7 @@ class SuperResolutionBlock(nn.Module):
         super().__init__()
         self.conv0 = SynthesisLayer(inputs, outputs, w_dim, resolution)
         self.conv1 = SynthesisLayer(outputs, outputs, w_dim, resolution)
-        self.torgb = ToRGB(outputs, 3, w_dim)
+        self.torgb = ModulatedToRGB(outputs, 3, w_dim)
         self.register_buffer("resample_filter", resample_filter())
 
     def folded(self, w: Tensor) -> FoldedBlock:

@@ -105,7 +105,7 @@ def image_gradient(guide: Guide, views: SeenViews, moment: Moment) -> ImageGradi
 def colour_loss(residual: Tensor, chroma_weight: float) -> Tensor:
     """0.5 (|b|^2 + w |r - b|^2) summed over pixels, b the brightness part (mean over rgb) of residual r [B, 3, H, W].
 
-    A tri-grid's decoder turns features into brightness far more readily than into hue (by a factor of ten for the toy
+    A tri-grid's decoder turns features into brightness far more readily than into hue (by a factor of ten for the built-in
     heads), so with equal weights hair on its way from black to pink gets stuck at the colour of skin.
     """
     brightness = residual.mean(dim=1, keepdim=True)

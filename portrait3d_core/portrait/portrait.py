@@ -6,7 +6,6 @@ whose metadata carries a versioned JSON header (:mod:`portrait3d_core.checkpoint
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from typing import Any
@@ -17,6 +16,7 @@ from torch import Tensor
 from ..body.warp import Body
 from ..cameras.cameras import FOCAL_ALIGNED, PIVOT, RADIUS
 from ..errors import SettingsError
+from ..runtime.settings import Settings, setting
 from ..runtime.versions import current_versions
 from .decoder import Decoder
 from .superresolution import SuperResolution
@@ -24,24 +24,21 @@ from .trigrid import TriGrid
 
 
 @dataclass(frozen=True)
-class Scene:
-    """Constants of the space a portrait lives in (metres). Raises SettingsError where its rays end before they start.
+class Scene(Settings):
+    """Constants of the space a portrait lives in (metres). Raises SettingsError where its rays end before they start."""
 
-    ``crop``: samples with |x| or |z| beyond it are empty (0.4 of the box side in the paper).
-    ``ray_start``, ``ray_end``: distances between which rays are marched from cameras on the sphere of ``radius``.
-    """
-
-    crop: float = 0.28
-    ray_start: float = 2.35
-    ray_end: float = 3.12
-    radius: float = RADIUS
-    pivot: tuple[float, float, float] = PIVOT
-    focal: float = FOCAL_ALIGNED
+    crop: float = setting(0.28, "samples with |x| or |z| beyond it are empty (0.4 of the box side in the paper)", above=0)
+    ray_start: float = setting(2.35, "where rays of cameras on the sphere begin", least=0)
+    ray_end: float = setting(3.12, "where rays of cameras on the sphere end", above=0)
+    radius: float = setting(RADIUS, "of the sphere on which cameras stand", above=0)
+    pivot: tuple[float, float, float] = setting(PIVOT, "what cameras look at")
+    focal: float = setting(FOCAL_ALIGNED, "normalised focal length of the cameras", above=0)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.ray_start < self.ray_end < math.inf:
+        super().__post_init__()
+        if not self.ray_start < self.ray_end:
             raise SettingsError(
-                f"ray_start {self.ray_start}, ray_end {self.ray_end}", expected="0 <= start < end", fix="use 2.35 and 3.12"
+                f"ray_start {self.ray_start}, ray_end {self.ray_end}", expected="start < end", fix="use 2.35 and 3.12"
             )
 
 

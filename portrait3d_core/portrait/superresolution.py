@@ -17,25 +17,24 @@ from typing import Any
 from torch import Tensor
 
 from ..runtime.resize import resize_images
+from ..runtime.settings import Settings, setting
 from .convolutions import activate_, convolve, upsample
 
 CLAMP = 256.0
 MAX_UPSAMPLER_INPUT_PX = 512
 """The published upsamplers take pictures of 64 or 128 pixels."""
+MAX_CHANNELS = 1 << 16
 
 
 @dataclass(frozen=True)
-class SuperResolutionConfig:
-    """Sizes of the super-resolution module.
+class SuperResolutionConfig(Settings):
+    """Sizes of the super-resolution module."""
 
-    input_resolution: features and rgb are resized to this first.
-    channels:         activations of the two blocks.
-    first_up:         whether both blocks double the size (models of 512 pixels) or only the second (256 and less).
-    """
-
-    input_resolution: int = 128
-    channels: tuple[int, int] = (256, 128)
-    first_up: bool = True
+    input_resolution: int = setting(
+        128, "features and rgb are resized to this first, pixels", least=1, most=MAX_UPSAMPLER_INPUT_PX
+    )
+    channels: tuple[int, int] = setting((256, 128), "activations of the two blocks", least=1, most=MAX_CHANNELS)
+    first_up: bool = setting(True, "whether both blocks double the size (models of 512 pixels) or only the second")
 
     @property
     def output_resolution(self) -> int:

@@ -19,7 +19,9 @@ from .render import Rendering
 HintName = Literal["none", "depth", "normal", "mask", "edges"]
 
 FARTHEST = 0.25
-"""Depth hint of the head's farthest point; what is empty has 0."""
+"""Grey of the head's farthest point in a depth picture; what is empty has 0."""
+EVERY_VIEW, ALL_VIEWS = (1, 2, 3), (0, 1, 2, 3)
+"""Axes of [B, 1, H, W] over which one scale of greys holds: every view has its own, or all have the same."""
 EDGE_SLOPES = (4.0, 8.0)
 """Changes per picture side at which a line begins to show, and at which it is white."""
 
@@ -50,13 +52,22 @@ def hint_images(name: HintName, relief: Relief) -> Tensor | None:
     return None if name == "none" else HINTS[name](relief).expand(-1, 3, -1, -1)
 
 
+def depth_grey(depth: Tensor, mask: Tensor, one_scale: tuple[int, ...]) -> Tensor:
+    """Grey [B, 1, H, W] in 0..1 of depth [B, 1, H, W] in metres under opacity ``mask`` 0..1.
+
+    The nearest point is white, the farthest :data:`FARTHEST`, what is empty black (like MiDaS).
+    one_scale: axes along which greys can be compared, :data:`EVERY_VIEW` or :data:`ALL_VIEWS`.
+    """
+    seen = mask > 0.5
+    near = depth.where(seen, torch.inf).amin(dim=one_scale, keepdim=True)
+    far = depth.where(seen, -torch.inf).amax(dim=one_scale, keepdim=True)
+    nearness = ((far - depth) / (far - near).clamp(min=1e-6)).clamp(0, 1)
+    return mask * (FARTHEST + (1 - FARTHEST) * nearness)
+
+
 def depth_hint(relief: Relief) -> Tensor:
-    """[B, 1, H, W]: nearest point of each view white, farthest :data:`FARTHEST`, empty black (like MiDaS)."""
-    seen = relief.mask > 0.5
-    near = relief.depth.where(seen, torch.inf).amin(dim=(1, 2, 3), keepdim=True)
-    far = relief.depth.where(seen, -torch.inf).amax(dim=(1, 2, 3), keepdim=True)
-    nearness = ((far - relief.depth) / (far - near).clamp(min=1e-6)).clamp(0, 1)
-    return relief.mask * (FARTHEST + (1 - FARTHEST) * nearness)
+    """[B, 1, H, W]: every view in all greys."""
+    return depth_grey(relief.depth, relief.mask, EVERY_VIEW)
 
 
 def normal_hint(relief: Relief) -> Tensor:

@@ -92,7 +92,7 @@ class Field:
 
 EMPTY_OPACITY = 1e-3
 """Rays whose coarse opacity is below this are taken as empty (``march="fine"`` only). What is thinner than a coarse step
-can be missed: about one pixel in a thousand of a toy head at 24 samples."""
+can be missed: about one pixel in a thousand of a built-in head at 24 samples."""
 
 SEEN = 1e-8
 """Samples whose weight in the pixel is below this are not evaluated in full, and get no gradient."""

@@ -1,4 +1,4 @@
-"""Settings: frozen dataclasses whose fields say once what they mean and which values they may have.
+"""What is set from outside (command line, widgets, files): what it means and which values it may have, said once.
 
     @dataclass(frozen=True)
     class SearchSettings(Settings):
@@ -6,15 +6,17 @@
 
 That one line is the check and its message, the documentation, and the limits and the help of a widget
 (:func:`limits_of`). A field annotated with a ``Literal`` takes its choices from there; one that holds a tuple is checked
-number by number.
+number by number; only one that is None by itself may be None. Values that are no field of a settings class have
+:func:`check_choice` and :func:`check_finite`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
+from numbers import Real
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from ..errors import SettingsError
@@ -27,7 +29,8 @@ MAX_STEPS = 100_000
 class Limits:
     """What a setting means and which values it may have.
 
-    doc: in a few words, without a full stop.  default: of the field.  choices: the only values, if there are any.
+    doc: in a few words, without a full stop.  default: of the field, whose type says what else than a number it may be.
+    choices: the only values, if there are any.
     least, most: the smallest and largest number.  above: a number that every value exceeds.
     """
 
@@ -42,20 +45,22 @@ class Limits:
         """Whether the setting may have this value; of a tuple, every number counts."""
         if self.choices:
             return value in self.choices
-        return all(self._accept_number(number) for number in _numbers(value))
+        return all(map(self._accept_single, _singles(value)))
 
-    def _accept_number(self, number: float) -> bool:
-        if not math.isfinite(number) or (self.above is not None and number <= self.above):
+    def _accept_single(self, value: Any) -> bool:
+        if not isinstance(value, Real):
+            return isinstance(value, type(self.default))
+        if not _is_finite(value) or (self.above is not None and value <= self.above):
             return False
-        return (self.least is None or number >= self.least) and (self.most is None or number <= self.most)
+        return (self.least is None or value >= self.least) and (self.most is None or value <= self.most)
 
     def words(self) -> str:
-        """For example "at least 1 and at most 45", "above 0", "one of sds, nfsd", "a finite number"."""
+        """For example "at least 1 and at most 45", "above 0", "one of sds, nfsd", "a finite number, or None"."""
         if self.choices:
             return "one of " + ", ".join(map(str, self.choices))
         bounds = (("above", self.above), ("at least", self.least), ("at most", self.most))
-        said = " and ".join(f"{word} {bound:g}" for word, bound in bounds if bound is not None)
-        return said or "a finite number"
+        said = " and ".join(f"{word} {bound:g}" for word, bound in bounds if bound is not None) or "a finite number"
+        return f"{said}, or None" if self.default is None else said
 
 
 def setting(
@@ -88,8 +93,29 @@ def limits_of(settings: type) -> Mapping[str, Limits]:
     return found
 
 
-def _numbers(value: Any) -> list[float]:
-    """All numbers in a value, inside of tuples too."""
+def check_choice(name: str, value: object, choices: Iterable[Any]) -> None:
+    """Refuse a value that is not one of ``choices``. Raises SettingsError."""
+    limits = Limits(name, choices=tuple(choices))
+    if not limits.accept(value):
+        raise SettingsError(f"{name} is {value!r}", expected=limits.words())
+
+
+def check_finite(**values: object) -> None:
+    """Refuse numbers, also those in tuples, that are NaN or infinite (comparisons let NaN pass). Raises SettingsError."""
+    for name, value in values.items():
+        if not all(_is_finite(single) for single in _singles(value) if isinstance(single, Real)):
+            raise SettingsError(f"{name} is {value}", expected="finite numbers")
+
+
+def _singles(value: Any) -> Iterator[Any]:
+    """The value, or everything in it where it is a tuple, inside of tuples too."""
     if isinstance(value, tuple):
-        return [number for item in value for number in _numbers(item)]
-    return [float(value)] if isinstance(value, (int, float)) and not isinstance(value, bool) else []
+        for item in value:
+            yield from _singles(item)
+    else:
+        yield value
+
+
+def _is_finite(number: Real) -> bool:
+    """Whether a number is one; integers always are, also those that are too large for a float."""
+    return isinstance(number, int) or math.isfinite(number)

@@ -26,9 +26,9 @@ from ..cameras.cameras import Cameras
 from ..errors import SettingsError
 from ..generator.generator import Generator
 from ..portrait.portrait import Portrait
-from ..runtime.checks import check_finite
 from ..runtime.job import QUIET, Job
 from ..runtime.progress import StepInfo
+from ..runtime.settings import check_finite
 from .orbit import OrbitSettings, Views, orbit
 
 STAGE = "walk"

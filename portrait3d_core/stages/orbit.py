@@ -6,41 +6,42 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
+from einops import rearrange, repeat
 from torch import Tensor
+from torch.nn.functional import interpolate, normalize
 
 from ..cameras.cameras import Cameras
 from ..errors import SettingsError
 from ..portrait.portrait import Portrait
 from ..rendering.chunks import rays_that_fit
 from ..rendering.field import for_reading
-from ..rendering.hints import HintName, Relief, hint_images
+from ..rendering.hints import ALL_VIEWS, HintName, Relief, depth_grey, hint_images
 from ..rendering.render import Rendering, RenderSettings, render, render_super
 from ..runtime.job import QUIET, Job
 from ..runtime.memory import SmallerChunks
 from ..runtime.progress import StepInfo
+from ..runtime.settings import Settings, setting
 
 STAGE = "orbit"
 
 
 @dataclass(frozen=True)
-class OrbitSettings:
-    """How the views are rendered.
-
-    render: resolution and samples of the volume rendering.
-    superresolution: let the portrait's upsampler (if it has one) enlarge the colours; mask, depth and normals follow.
-    background: True the portrait's own, False none (black), or a colour (r, g, b) in sRGB 0..1.
-    normals: also compute surface normals (slower).
-    """
+class OrbitSettings(Settings):
+    """How the views are rendered."""
 
     render: RenderSettings = RenderSettings(resolution=256)
-    superresolution: bool = False
-    background: bool | tuple[float, float, float] = True
-    normals: bool = False
+    superresolution: bool = setting(
+        False, "let the portrait's upsampler (if it has one) enlarge the colours; mask, depth and normals follow"
+    )
+    background: bool | tuple[float, float, float] = setting(
+        True, "True the portrait's own, False none (black), or a colour (r, g, b) in sRGB", least=0, most=1
+    )
+    normals: bool = setting(False, "also compute surface normals (slower)")
 
     def __post_init__(self) -> None:
-        colour = self.background
-        if not isinstance(colour, bool) and not (len(colour) == 3 and all(0 <= c <= 1 for c in colour)):
-            raise SettingsError(f"The background is {colour}", expected="True, False or three numbers in 0..1")
+        super().__post_init__()
+        if not isinstance(self.background, bool) and len(self.background) != 3:
+            raise SettingsError(f"The background is {self.background}", expected="True, False or three numbers in 0..1")
 
 
 @dataclass(frozen=True)
@@ -98,14 +99,21 @@ def orbit(
 
 def relief_of(views: Views) -> Relief:
     """The shape that rendered views show."""
-    normal = None if views.normal is None else views.normal.movedim(-1, 1)
-    return Relief(views.rgb.movedim(-1, 1) * 2 - 1, views.mask[:, None], views.depth[:, None], normal, views.cameras)
+    rgb = rearrange(views.rgb, "b h w rgb -> b rgb h w") * 2 - 1
+    normal = None if views.normal is None else rearrange(views.normal, "b h w xyz -> b xyz h w")
+    return Relief(rgb, views.mask[:, None], views.depth[:, None], normal, views.cameras)
 
 
 def view_hints(views: Views, *names: HintName) -> list[Tensor]:
     """Pictures [B, H, W, 3] in 0..1 of all views for every named hint except "none"."""
     hints = [hint_images(name, relief_of(views)) for name in names]
-    return [hint.movedim(1, -1).contiguous() for hint in hints if hint is not None]
+    return [rearrange(hint, "b rgb h w -> b h w rgb").contiguous() for hint in hints if hint is not None]
+
+
+def depth_pictures(views: Views) -> Tensor:
+    """Depth as pictures [B, H, W, 3] in 0..1, with one scale of greys for all views: they are frames of one video."""
+    grey = depth_grey(views.depth[:, None], views.mask[:, None], ALL_VIEWS)
+    return repeat(grey, "views 1 height width -> views height width rgb", rgb=3).contiguous()
 
 
 def _render_view(portrait: Portrait, camera: Cameras, settings: OrbitSettings, rays_at_once: int) -> Rendering:
@@ -127,9 +135,9 @@ def _view_planes(portrait: Portrait, camera: Cameras, settings: OrbitSettings, r
     def enlarged(plane: Tensor) -> Tensor:
         if plane.shape[-2:] == size:
             return plane[0].float()
-        return torch.nn.functional.interpolate(plane.float(), size=size, mode="bilinear", align_corners=False)[0]
+        return interpolate(plane.float(), size=size, mode="bilinear", align_corners=False)[0]
 
     planes = [rendering.image()[0], enlarged(rendering.mask)[0].clamp(0, 1), enlarged(rendering.depth)[0]]
     if rendering.normal is not None:
-        planes.append(torch.nn.functional.normalize(enlarged(rendering.normal), dim=0).permute(1, 2, 0))
+        planes.append(rearrange(normalize(enlarged(rendering.normal), dim=0), "xyz h w -> h w xyz"))
     return planes

@@ -12,7 +12,7 @@ import torch
 from ..body.warp import Body
 from ..errors import Portrait3DError
 from ..portrait.portrait import Portrait
-from ..runtime.checks import check_finite_fields
+from ..runtime.settings import Settings, setting
 
 STAGE = "pose"
 LIMITS_DEG = (30.0, 40.0, 25.0)
@@ -23,14 +23,11 @@ Angles = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
-class PoseSettings:
+class PoseSettings(Settings):
     """Rotations of the neck, and of the head relative to the neck: each one rotation vector, given in degrees."""
 
-    neck_deg: Angles = (0.0, 0.0, 0.0)
-    head_deg: Angles = (0.0, 0.0, 0.0)
-
-    def __post_init__(self) -> None:
-        check_finite_fields(self)
+    neck_deg: Angles = setting((0.0, 0.0, 0.0), "nod, turn and tilt of the neck")
+    head_deg: Angles = setting((0.0, 0.0, 0.0), "nod, turn and tilt of the head relative to the neck")
 
     def clamped(self) -> PoseSettings:
         """The same within :data:`LIMITS_DEG`."""
@@ -59,7 +56,7 @@ def pose_portrait(portrait: Portrait, settings: PoseSettings, body: Body | None 
     if body is None:
         raise Portrait3DError(
             "The portrait has no body model, so it cannot be posed",
-            expected="a generator with body model arrays, such as a published 3DPortraitGAN file (the toy heads have none)",
+            expected="a generator with body model arrays, such as a published 3DPortraitGAN file (built-in heads have none)",
             fix="load the published .pkl with 'body_model' switched on (`portrait3d convert --keep-body`) and pose its "
             "portraits, or connect that generator to Pose Portrait",
         )

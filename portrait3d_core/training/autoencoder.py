@@ -1,11 +1,10 @@
-"""The toy pipeline's VAE: 64 px pictures to 16 x 16 x 8 latents, and the cache of latents for the UNet.
+"""The built-in pipeline's VAE: 64 px pictures to 16 x 16 x 8 latents, and the cache of latents for the UNet.
 
 The VAE is a diffusers ``AutoencoderKL``, typed ``Any`` because its own annotations contradict its use.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,8 @@ from torch import Tensor
 from ..data.figurines.attributes import HeadAttributes
 from ..data.figurines.captions import training_caption, view_phrase
 from ..runtime.files import read_safetensors, write_safetensors
-from .dataset import IMAGE_PX, MapSet, picture_batch
-from .loop import Lesson, Moment, Schedule, Training, adamw
+from .figurine_pictures import IMAGE_PX, MapSet, picture_batch
+from .loop import Lesson, Moment, OnLog, Schedule, Training, adamw
 
 LATENT_CHANNELS = 8
 LATENT_PX = IMAGE_PX // 4
@@ -62,7 +61,7 @@ def build_vae(seed: int) -> Any:
     return AutoencoderKL(**settings)
 
 
-def train_vae(maps: MapSet, schedule: Schedule, work_dir: Path, device: torch.device, on_log: Callable[[str], None]) -> Any:
+def train_vae(maps: MapSet, schedule: Schedule, work_dir: Path, device: torch.device, on_log: OnLog) -> Any:
     """Train (or resume, or just load) the VAE; its latents are not standardised yet."""
     vae = build_vae(schedule.seed).to(device, memory_format=torch.channels_last)
 
@@ -83,7 +82,7 @@ def train_vae(maps: MapSet, schedule: Schedule, work_dir: Path, device: torch.de
 
 
 @torch.no_grad()
-def cache_latents(vae: Any, maps: MapSet, repeats: int, seed: int, work_dir: Path, on_log: Callable[[str], None]) -> LatentSet:
+def cache_latents(vae: Any, maps: MapSet, repeats: int, seed: int, work_dir: Path, on_log: OnLog) -> LatentSet:
     """Encode every map in ``repeats`` random colourings, and standardise ``vae`` in place on the result.
 
     The encoded pictures are kept in ``work_dir`` as the raw posterior means.
@@ -125,7 +124,7 @@ def standardise_latents(vae: Any, centre: Tensor, spread: Tensor) -> None:
     back.weight *= spread[None, :, None, None]
 
 
-def _encode_all(vae: Any, maps: MapSet, repeats: int, seed: int, on_log: Callable[[str], None]) -> tuple[Tensor, Tensor]:
+def _encode_all(vae: Any, maps: MapSet, repeats: int, seed: int, on_log: OnLog) -> tuple[Tensor, Tensor]:
     """Posterior means [N * repeats, 8, 16, 16] float16 and colours [N * repeats, 3] uint8 (skin, hair, shirt)."""
     means, colours = [], []
     for repeat in range(repeats):

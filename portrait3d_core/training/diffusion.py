@@ -1,4 +1,4 @@
-"""The toy text-to-image model: a Stable-Diffusion-shaped pipeline small enough to train on one CPU core.
+"""The built-in text-to-image model: a Stable-Diffusion-shaped pipeline small enough to train on one CPU core.
 
 Steps: trace maps (data), train the VAE, cache its latents, train UNet and text encoder together, export a folder
 that ``StableDiffusionPipeline.from_pretrained`` loads. Every step keeps its result in the work folder and is resumed.
@@ -8,7 +8,6 @@ Objects of diffusers and transformers are typed ``Any``: their own annotations c
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,8 @@ from torch import Tensor, nn
 from ..data.figurines.captions import vocabulary
 from ..runtime.files import read_safetensors, write_safetensors
 from .autoencoder import LATENT_CHANNELS, LATENT_PX, LatentSet, cache_latents, train_vae
-from .dataset import DataSettings, make_data
-from .loop import Lesson, Moment, Schedule, Stage, Training, adamw
+from .figurine_pictures import DataSettings, make_data
+from .loop import Lesson, Moment, OnLog, Schedule, Stage, Training, adamw
 from .tokenizer import MAX_TOKENS, build_vocabulary, trained_token_ids, write_tokenizer
 
 TEXT_WIDTH = 64
@@ -38,7 +37,7 @@ class DiffusionTraining:
     device: str = "cpu"
 
 
-def train_diffusion(work_dir: Path, out_dir: Path, settings: DiffusionTraining, on_log: Callable[[str], None] = print) -> None:
+def train_diffusion(work_dir: Path, out_dir: Path, settings: DiffusionTraining, on_log: OnLog = print) -> None:
     """Run the recipe, or continue it from what ``work_dir`` already holds, and export the pipeline to ``out_dir``."""
     device = torch.device(settings.device)
     maps = make_data(settings.data, work_dir / "maps.safetensors", on_log)
@@ -112,9 +111,7 @@ def build_text_encoder() -> Any:
     return encoder
 
 
-def train_unet(
-    latents: LatentSet, schedule: Schedule, work_dir: Path, device: torch.device, on_log: Callable[[str], None]
-) -> tuple[Any, Any]:
+def train_unet(latents: LatentSet, schedule: Schedule, work_dir: Path, device: torch.device, on_log: OnLog) -> tuple[Any, Any]:
     """Train UNet and text encoder together (v-prediction, uniform t), or resume from ``work_dir``; returns both."""
     torch.manual_seed(schedule.seed)
     unet = build_unet()

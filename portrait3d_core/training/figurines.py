@@ -1,14 +1,14 @@
 """The generator of figurines: supervised regression onto procedural heads, no adversary.
 
 A latent code *is* a description of a head (:func:`~portrait3d_core.data.figurines.heads.encode_attributes`), so the
-generator can be told what to make: at points in space (:mod:`point_supervision`) on every step, and through the volume
-renderer (:mod:`view_supervision`) on some. The network and the renderer are those of the real generator with smaller numbers.
+generator can be told what to make: at points in space (:mod:`figurine_points`) on every step, and through the volume
+renderer (:mod:`figurine_views`) on some. The network and the renderer are those of the real generator with smaller numbers.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -29,14 +29,14 @@ from ..data.figurines.heads import (
 from ..errors import SettingsError
 from ..generator.config import GeneratorConfig
 from ..generator.generator import Generator
+from .figurine_points import PointSettings, draw_samples, point_losses
+from .figurine_views import ViewSettings, background_loss, view_loss
 from .growth import grow, new_generator
-from .loop import Lesson, Moment, Schedule, Stage, Training
+from .loop import Lesson, Moment, OnLog, Schedule, Stage, Training
 from .mapping_lesson import teach_mapping
-from .point_supervision import PointSettings, draw_samples, point_losses
 from .state import TrainingState
-from .view_supervision import ViewSettings, background_loss, view_loss
 
-NAME = "portrait3d-toy-v1"
+NAME = "portrait3d-figurines-v1"
 FIGURINE_CONFIG = GeneratorConfig(
     z_dim=64,
     w_dim=96,
@@ -53,10 +53,9 @@ FIGURINE_CONFIG = GeneratorConfig(
 )
 """The figurine generator: tri-grid levels 8..128, 1.1 million parameters.
 
-Two depth slices in a box that just holds a toy head keep its front and its back apart (five sixths of what a point of the
+Two depth slices in a box that just holds a built-in head keep its front and its back apart (five sixths of what a point of the
 face reads lies in the front slice); with three slices in the published box most of it is shared, and eyes show on the back.
 """
-OnLog = Callable[[str], None]
 AVERAGE_CODES = 10000
 IDENTITY_GAIN = 0.1
 COLOUR_WEIGHT = 1.5
@@ -213,7 +212,7 @@ def export_figurines(state: TrainingState, settings: FigurineTraining, path: Pat
     metadata = {
         "name": NAME,
         "licence": "Apache-2.0",
-        "description": "procedural toy heads; trained by portrait3d_core.training; depicts no person",
+        "description": "procedural figurines; trained by portrait3d_core.training; depicts no person",
         "training": json.dumps({**asdict(settings), "steps_done": state.step}),
         "background": json.dumps(BACKGROUND),
     }

@@ -7,6 +7,7 @@ a random generator seeded by its number alone, so a training that was stopped go
 from __future__ import annotations
 
 import itertools
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,12 +16,16 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..errors import SettingsError
+from ..errors import NumericalError, SettingsError
 from ..optimisation.learning_rate import cosine_ramp, linear_ramp
 from .state import TrainingState, read_state
 
 REPORT_EVERY = 50
 """Steps between reports."""
+MAX_BAD_STEPS = 5
+"""Steps in a row without a finite gradient after which a training gives up."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -130,6 +135,7 @@ class StepReport:
 
 
 OnStep = Callable[[StepReport], None]
+OnLog = Callable[[str], None]
 
 
 @dataclass
@@ -145,6 +151,7 @@ class Training:
     schedule: Schedule
     checkpoint: Path | None = None
     state: TrainingState = field(init=False)
+    _bad_steps: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
         if self.checkpoint is not None and self.checkpoint.exists():
@@ -177,7 +184,10 @@ class Training:
         return self.state
 
     def step(self) -> Mapping[str, Tensor]:
-        """One optimiser step; returns the errors it saw."""
+        """One optimiser step, skipped where the gradient is not finite; returns the errors it saw.
+
+        Raises NumericalError when that happens several times in a row.
+        """
         schedule = self.schedule
         stage_index = schedule.stage_at(self.state.progress)
         if stage_index != self.state.stage:
@@ -191,14 +201,28 @@ class Training:
         errors = self.lesson.errors(state.network, Moment(state.step, stage, random))
         state.network.zero_grad(set_to_none=True)
         torch.stack(list(errors.values())).sum().backward()
-        nn.utils.clip_grad_norm_(state.network.parameters(), schedule.clip_norm)
-        for optimiser in state.optimisers:
-            optimiser.step()
-        state.average.update(dict(state.network.named_parameters()))
+        norm = nn.utils.clip_grad_norm_(state.network.parameters(), schedule.clip_norm)
+        if bool(torch.isfinite(norm)):
+            for optimiser in state.optimisers:
+                optimiser.step()
+            state.average.update(dict(state.network.named_parameters()))
+            self._bad_steps = 0
+        else:
+            self._skipped()
         state.step, state.age = state.step + 1, state.age + 1
         if schedule.steps:
             state.progress = state.step / schedule.steps
         return errors
+
+    def _skipped(self) -> None:
+        """Count a step whose gradient was not finite."""
+        self._bad_steps += 1
+        _log.warning("Step %d was skipped, its gradient is not finite", self.state.step)
+        if self._bad_steps >= MAX_BAD_STEPS:
+            raise NumericalError(
+                f"The gradient was not finite for {MAX_BAD_STEPS} steps in a row, up to step {self.state.step}",
+                fix="go on from the last checkpoint with a lower learning rate",
+            )
 
     def save(self) -> None:
         """Write the checkpoint that a training with the same lesson and schedule goes on from."""

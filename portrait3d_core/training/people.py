@@ -10,6 +10,7 @@ What made it learn on a processor, beside the points (:mod:`.surface_pixels`):
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..checkpoints.generator_file import load_generator
+from ..checkpoints.generator_loading import load_generator
 from ..data.head_codes import HeadCodes, read_head_codes
 from ..data.head_files import head_paths, read_views
 from ..errors import ModelFormatError, SettingsError
@@ -62,6 +63,8 @@ NOISE_FACTOR = 10.0
 START_SIGMA = -0.7
 """Density before training, in units of its scale: everything is nearly empty."""
 CHECKPOINT = "training.safetensors"
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -117,17 +120,22 @@ class HeadLibrary:
             )
 
     def join(self) -> None:
-        """Take in the heads that are not known yet."""
+        """Take in the heads that are not known yet. A file that cannot be read is left out, with a warning."""
         _, paths = head_paths(self.folder, self.settings.held_out)
-        new = [path for path in paths if path not in self.known]
-        if not new:
-            return
         codes, parts = [], []
-        for path in new:
-            views = read_views(path, test=False)
-            codes.append(views.code)
-            parts.append(surface_pixels(views, self.settings.surface, seed=len(self.known)))
+        for path in paths:
+            if path in self.known:
+                continue
             self.known.add(path)
+            try:
+                views = read_views(path, test=False)
+            except ModelFormatError as error:
+                _log.warning("A head is left out: %s", error)
+                continue
+            codes.append(views.code)
+            parts.append(surface_pixels(views, self.settings.surface, seed=len(self.known) - 1))
+        if not parts:
+            return
         fresh, told = joined(parts).to(self.device), torch.stack(codes).to(self.device)
         self.pixels = fresh if self.pixels is None else joined([self.pixels, fresh])
         self.codes = torch.cat([self.codes, told]) if len(self.codes) else told

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from ..generator.generator import STORED_NOISE, Generator
 from ..portrait.portrait import ToRGB
 from .code_world import CodeWorld
 from .growth import new_generator
-from .loop import Lesson, Moment, Schedule, Stage, Training
+from .loop import Lesson, Moment, OnLog, Schedule, Stage, Training
 from .mapping_lesson import teach_mapping
 
 NAME = "portrait3d-people-v1"
@@ -27,7 +26,6 @@ AVERAGE_CODES = 10000
 SHORTEST_Z = 64
 RELEARNT = ("backbone.mapping.", "pose_branch.")
 """Parts that depend on the length of the random code."""
-OnLog = Callable[[str], None]
 
 
 def export_people(

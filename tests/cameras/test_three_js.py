@@ -9,7 +9,8 @@ import torch
 from portrait3d_core.cameras.cameras import FOCAL_ALIGNED, RADIUS, orbit_cameras
 from portrait3d_core.cameras.three_js import METRES, VIEWER_SIDE, Placement, camera_from_three, three_from_camera
 from portrait3d_core.errors import SettingsError
-from portrait3d_core.stages.mesh.mesh_file import Mesh, save_mesh
+from portrait3d_core.stages.mesh.mesh_file import save_mesh
+from portrait3d_core.stages.mesh.triangles import Mesh
 
 VERTICES = torch.tensor([[0.12, -0.2, 0.05], [-0.1, 0.25, 0.1], [0.0, 0.1, -0.12], [0.08, 0.0, 0.11], [-0.3, -0.28, 0.0]])
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from portrait3d_core.diffusion.networks.autoencoder import ToyAutoencoder
-from portrait3d_core.diffusion.networks.unet import ToyUNet
+from portrait3d_core.diffusion.networks.autoencoder import SmallAutoencoder
+from portrait3d_core.diffusion.networks.unet import SmallUNet
 
 diffusers = pytest.importorskip("diffusers", reason="diffusers is the reference")
 
@@ -36,7 +36,7 @@ VAE = {
 @torch.no_grad()
 def test_unet():
     reference = diffusers.UNet2DConditionModel(**UNET).eval()
-    network = ToyUNet(dict(reference.config), dtype=torch.float32)
+    network = SmallUNet(dict(reference.config), dtype=torch.float32)
     network.load_state_dict(reference.state_dict())
     x, t, text = torch.randn(2, 8, 8, 8), torch.tensor([3, 800]), torch.randn(2, 5, 12)
     assert torch.allclose(network(x, t, text), reference(x, t, encoder_hidden_states=text).sample, atol=1e-5)
@@ -45,7 +45,7 @@ def test_unet():
 @torch.no_grad()
 def test_vae():
     reference = diffusers.AutoencoderKL(**VAE).eval()
-    network = ToyAutoencoder(dict(reference.config))
+    network = SmallAutoencoder(dict(reference.config))
     network.load_state_dict(reference.state_dict())
     images = torch.rand(2, 3, 16, 16) * 2 - 1
     latents = reference.encode(images).latent_dist.mean

@@ -12,7 +12,7 @@ import torch
 from comfy import model_management
 from pack.nodes.host.memory import ManagedGenerator
 from pack.portrait3d_core.bundle.files import generator_path
-from pack.portrait3d_core.checkpoints.generator_file import load_generator
+from pack.portrait3d_core.checkpoints.generator_loading import load_generator
 
 FREE_BYTES = 8 * 1024**3
 
@@ -20,7 +20,7 @@ FREE_BYTES = 8 * 1024**3
 def devices(state: str) -> list[str]:
     """The devices of all parameters and buffers when ComfyUI is in this memory state."""
     model_management.vram_state = getattr(model_management.VRAMState, state)
-    managed = ManagedGenerator.of(load_generator(generator_path()), "toy")
+    managed = ManagedGenerator.of(load_generator(generator_path()), "built-in")
     network = managed.on_device()
     model_management.current_loaded_models.clear()
     return sorted({str(tensor.device) for tensor in [*network.parameters(), *network.buffers()]})

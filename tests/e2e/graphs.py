@@ -30,13 +30,19 @@ class Graph:
 
 
 def portrait_graph():
-    """A graph with a random portrait and the toy diffusion model with two texts."""
+    """A graph with a random portrait and the built-in diffusion model with two texts."""
     graph = Graph()
-    generator = graph.add("Portrait3DLoadGenerator", generator="toy heads (built in)")
+    generator = graph.add("Portrait3DLoadGenerator", generator="built-in heads")
     portrait = graph.add("Portrait3DRandomPortrait", generator=generator(), seed=3, truncation=0.7)
-    toy = graph.add("Portrait3DLoadToyDiffusion")
-    texts = [graph.add("CLIPTextEncode", clip=toy(1), text=text) for text in ("toy head with green hair", "")]
-    models = {"portrait": portrait(), "model": toy(0), "vae": toy(2), "positive": texts[0](), "negative": texts[1]()}
+    diffusion = graph.add("Portrait3DLoadBuiltInDiffusion")
+    texts = [graph.add("CLIPTextEncode", clip=diffusion(1), text=text) for text in ("toy head with green hair", "")]
+    models = {
+        "portrait": portrait(),
+        "model": diffusion(0),
+        "vae": diffusion(2),
+        "positive": texts[0](),
+        "negative": texts[1](),
+    }
     return graph, models
 
 

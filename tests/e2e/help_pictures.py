@@ -40,12 +40,17 @@ def look(graph: Graph, portrait, count: int = 4) -> list[str]:
 
 
 def sources(graph: Graph):
-    """Generator, two heads, and the toy diffusion model with a text."""
-    generator = graph.add("Portrait3DLoadGenerator", generator="toy heads (built in)")
+    """Generator, two heads, and the built-in diffusion model with a text."""
+    generator = graph.add("Portrait3DLoadGenerator", generator="built-in heads")
     heads = [graph.add("Portrait3DRandomPortrait", generator=generator(), seed=seed, truncation=0.7) for seed in HEADS]
-    toy = graph.add("Portrait3DLoadToyDiffusion")
-    texts = [graph.add("CLIPTextEncode", clip=toy(1), text=text) for text in (TEXT, "")]
-    return generator, heads, toy, {"model": toy(0), "vae": toy(2), "positive": texts[0](), "negative": texts[1]()}
+    diffusion = graph.add("Portrait3DLoadBuiltInDiffusion")
+    texts = [graph.add("CLIPTextEncode", clip=diffusion(1), text=text) for text in (TEXT, "")]
+    return (
+        generator,
+        heads,
+        diffusion,
+        {"model": diffusion(0), "vae": diffusion(2), "positive": texts[0](), "negative": texts[1]()},
+    )
 
 
 def saving_graph() -> Graph:
@@ -60,7 +65,7 @@ def saving_graph() -> Graph:
 def gallery() -> tuple[Graph, Scenes]:
     """One graph with every node in it, and what belongs into which picture."""
     graph = Graph()
-    generator, (head, other), toy, models = sources(graph)
+    generator, (head, other), diffusion, models = sources(graph)
     scenes: Scenes = {}
 
     def scene(node, shown: list[str] | None = None) -> None:
@@ -86,7 +91,7 @@ def gallery() -> tuple[Graph, Scenes]:
     texts = {name: models[name] for name in ("model", "positive", "negative")}
     sampled = graph.add("KSampler", latent_image=noise(), **texts, seed=1, cfg=4.0, sampler_name="ddim", scheduler="normal")
     decoded = graph.add("VAEDecode", samples=sampled(), vae=models["vae"])
-    scene(toy, [sampled()[0], decoded()[0], preview(decoded())])
+    scene(diffusion, [sampled()[0], decoded()[0], preview(decoded())])
     way = add("InterpolatePortraits", generator=generator(), start=head(), end=other(), frames=4, **LOOK)
     scene(way, [preview(way(1))])
     scene(add("MixStyles", generator=generator(), coarse=head(), fine=other()))
@@ -98,7 +103,7 @@ def gallery() -> tuple[Graph, Scenes]:
     photo = {"image": front(0), "alignment": "none", "steps": 40, "tuning_steps": 15}
     scene(add("InvertImage", generator=generator(), **photo))
     scene(add("PosePortrait", portrait=head()), [])
-    scene(add("ViewPrompts", clip=toy(1), text="toy head with long red hair"), [])
+    scene(add("ViewPrompts", clip=diffusion(1), text="toy head with long red hair"), [])
     mesh = add("ExportMesh", portrait=other(), filename_prefix="portrait3d/head", profile="built-in", resolution=96)
     scene(mesh, [graph.add("Preview3D", model_file=mesh("path"))()[0]])
     scene(add("SavePortrait", portrait=head(), filename_prefix="portrait3d/another"), [])

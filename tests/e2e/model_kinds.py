@@ -20,7 +20,7 @@ from pack.nodes.host.built_in_models import load_model, load_vae
 from pack.nodes.host.control import ViewControl
 from pack.nodes.host.diffusion_model import ComfyDiffusionModel, ConditioningPrompt, run_with_diffusion_model
 from pack.portrait3d_core.bundle.files import diffusion_path, generator_path
-from pack.portrait3d_core.checkpoints.generator_file import load_generator
+from pack.portrait3d_core.checkpoints.generator_loading import load_generator
 from pack.portrait3d_core.guidance.residual import Guide, Moment, SeenViews, image_gradient
 from pack.portrait3d_core.presets.built_in import REFINE as BUILT_IN_REFINE
 from pack.portrait3d_core.stages.latents import random_portrait
@@ -225,9 +225,9 @@ def refusals() -> dict[str, str]:
         name: refusal(SimpleNamespace(model=tiny.build_model(kind), vae=vae, texts={}))
         for name, kind in tiny.UNSUPPORTED.items()
     }
-    toy, known = diffusion_path(), parts_of(tiny.KINDS["sd1"])
-    parts = SimpleNamespace(model=load_model(toy), vae=load_vae(toy), texts=known.texts)
-    return {**found, "toy_control": refusal(parts, control=ViewControl(known.net, "depth", 1.0, 0.0, 1.0))}
+    folder, known = diffusion_path(), parts_of(tiny.KINDS["sd1"])
+    parts = SimpleNamespace(model=load_model(folder), vae=load_vae(folder), texts=known.texts)
+    return {**found, "built_in_control": refusal(parts, control=ViewControl(known.net, "depth", 1.0, 0.0, 1.0))}
 
 
 def main() -> None:

@@ -42,7 +42,7 @@ VISITS = {
         "turn": ["Portrait3DRenderOrbit"],
         "look": [550, 420, 1],
     },
-    "text_to_portrait_toy": {"workflow": WORKFLOWS / "text_to_portrait_toy.json", "widgets": QUICK},
+    "text_to_portrait_built_in": {"workflow": WORKFLOWS / "text_to_portrait_built_in.json", "widgets": QUICK},
     "photo_to_portrait": {"workflow": WORKFLOWS / "photo_to_portrait.json", "widgets": QUICK},
     "several_seeds": {"workflow": WORKFLOWS / "several_seeds.json", "widgets": QUICK},
 }

@@ -14,7 +14,7 @@ NAN = float("nan")
 
 def head():
     graph = Graph()
-    generator = graph.add("Portrait3DLoadGenerator", generator="toy heads (built in)")
+    generator = graph.add("Portrait3DLoadGenerator", generator="built-in heads")
     return graph, graph.add("Portrait3DRandomPortrait", generator=generator(), seed=3, truncation=0.7)()
 
 
@@ -83,7 +83,7 @@ def test_numbers_and_choices_that_no_widget_has(comfy):
         said = answer(comfy, graph)
         assert "What to do" in said or "not in list" in said.lower(), (change, said)
     graph = Graph()
-    generator = graph.add("Portrait3DLoadGenerator", generator="toy heads (built in)")()
+    generator = graph.add("Portrait3DLoadGenerator", generator="built-in heads")()
     portrait = graph.add("Portrait3DRandomPortrait", generator=generator, seed=0, truncation=NAN)()
     graph.add("Portrait3DSavePortrait", portrait=portrait, filename_prefix="portrait3d/x", half_precision=True)
     assert "finite" in answer(comfy, graph)

@@ -178,7 +178,7 @@ def big_generator():
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="resident memory is read from /proc")
 def test_memory_is_given_back(tmp_path):
-    """The baseline is a run with the toy heads, which loads the libraries; then one with a big generator."""
+    """The baseline is a run with the built-in heads, which loads the libraries; then one with a big generator."""
     add_pack(tmp_path, "probe", PROBE)
     models = tmp_path / "models" / "portrait3d"
     models.mkdir(parents=True)

@@ -60,7 +60,7 @@ def test_loras_and_model_patches_act_and_leave_the_model_as_it_was(seen, kind):
         ("flux_fill", "needs extra images"),
         ("unclip", "needs an image as its prompt"),
         ("video", "makes video"),
-        ("toy_control", "no ControlNets for the built-in toy"),
+        ("built_in_control", "no ControlNets for the built-in model"),
     ],
 )
 def test_other_kinds_are_refused_with_a_sentence(seen, kind, reason):

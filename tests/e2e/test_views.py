@@ -44,7 +44,7 @@ def test_views_go_through_core_nodes_and_back_and_a_viewers_camera_looks_at_the_
 
 def test_several_seeds_run_everything_that_follows_once_each(comfy):
     graph = Graph()
-    generator = graph.add("Portrait3DLoadGenerator", generator="toy heads (built in)")
+    generator = graph.add("Portrait3DLoadGenerator", generator="built-in heads")
     seeds = graph.add("Portrait3DSeeds", seed=3, count=3)
     portrait = graph.add("Portrait3DRandomPortrait", generator=generator(), seed=seeds(), truncation=0.7)
     preview = graph.add("PreviewImage", images=render_views(graph, portrait())(0))
@@ -54,7 +54,7 @@ def test_several_seeds_run_everything_that_follows_once_each(comfy):
 def test_several_views_of_one_head_make_one_portrait(comfy):
     graph, models = portrait_graph()
     views = render_views(graph, models["portrait"])
-    generator = graph.add("Portrait3DLoadGenerator", generator="toy heads (built in)")
+    generator = graph.add("Portrait3DLoadGenerator", generator="built-in heads")
     found = graph.add(
         "Portrait3DInvertImage", generator=generator(), image=views(0), mask=views(1), cameras=views(4), profile="built-in",
         alignment="none", steps=1, tuning_steps=1, seed=0, preview_every=1,

@@ -52,7 +52,7 @@ def switched_on(path, folder):
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_every_workflow_that_was_ever_shipped_runs(comfy, path):
-    """With the smallest budgets, the toy models, and stand-ins for the user's; what its nodes say they wrote is there."""
+    """With the smallest budgets, the built-in models, and stand-ins for the user's; what its nodes say they wrote is there."""
     write_png(comfy.work / "input" / "disc.png")
     graph = stood_in(api_graph(comfy, path, **SMALL), STAND_INS)
     outputs = comfy.run(graph)
@@ -68,14 +68,14 @@ def test_every_workflow_that_was_ever_shipped_runs(comfy, path):
 
 
 def test_the_own_image_graph_takes_a_checkpoint_and_a_control_net(comfy, tmp_path):
-    """As its note says: another model in place of the toy, both ControlNet nodes switched on."""
+    """As its note says: another model in place of the built-in one, both ControlNet nodes switched on."""
     path = switched_on(TEMPLATES / "own_image_graph.json", tmp_path)
-    graph = stood_in(api_graph(comfy, path, **SMALL), {**STAND_INS, "Portrait3DLoadToyDiffusion": "StandInCheckpoint"})
+    graph = stood_in(api_graph(comfy, path, **SMALL), {**STAND_INS, "Portrait3DLoadBuiltInDiffusion": "StandInCheckpoint"})
     assert "ControlNetApplyAdvanced" in {node["class_type"] for node in graph.values()}
     comfy.run(graph)
 
 
-@pytest.mark.parametrize(("profile", "loss"), [("paper", "sds"), ("default", "nfsd"), ("toy", "reference_delta")])
+@pytest.mark.parametrize(("profile", "loss"), [("paper", "sds"), ("default", "nfsd"), ("built-in", "reference_delta")])
 def test_distilling_through_the_vae_and_sampling_with_the_same_model_afterwards(comfy, profile, loss):
     """The paper's loss takes its gradient through the VAE's encoder, whose weights ComfyUI made under inference mode."""
     graph, models = portrait_graph()

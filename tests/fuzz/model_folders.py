@@ -1,6 +1,6 @@
 """Measure what loading damaged and hostile diffusion models does: ``python -m tests.fuzz.model_folders --count 200``.
 
-In a copy of the toy model's folder, one file at a time is changed. See measuring.py for what is asked; and no host may be
+In a copy of the built-in model's folder, one file at a time is changed. See measuring.py for what is asked; and no host may be
 asked for, as diffusers does when a configuration is the name of a model.
 """
 

@@ -21,12 +21,15 @@ from pathlib import Path
 import torch
 
 from portrait3d_core.cameras.cameras import frontal_camera
-from portrait3d_core.checkpoints.generator_file import load_generator, save_generator
+from portrait3d_core.checkpoints.generator_file import save_generator
+from portrait3d_core.checkpoints.generator_loading import load_generator
 from portrait3d_core.checkpoints.latent_file import load_latent, save_latent
 from portrait3d_core.checkpoints.portrait_file import load_portrait, save_portrait
 from portrait3d_core.errors import Portrait3DError
 from portrait3d_core.generator.generator import Generator
 from portrait3d_core.portrait.portrait import Portrait
+from portrait3d_core.portrait.region import Region
+from portrait3d_core.portrait.residual import zeros
 from portrait3d_core.rendering.render import RenderSettings, render_super
 from portrait3d_core.runtime.run_state import RunStore, SavedRun
 
@@ -48,9 +51,11 @@ def network() -> Generator:
 
 
 def head() -> Portrait:
-    """What is saved as a portrait."""
+    """What is saved as a portrait: a head with an edit."""
     code = torch.randn(1, network().config.z_dim, generator=torch.Generator().manual_seed(0))
-    return network().synthesise(network().mapping(code))
+    start = network().synthesise(network().mapping(code))
+    region = Region(torch.full((2, 2, 2), 0.5), start.trigrid.box_size)
+    return replace(start, trigrid=zeros(start.trigrid).within(start.trigrid, region))
 
 
 def look(portrait: Portrait) -> None:

@@ -10,12 +10,8 @@ import torch
 from builders import SMALL, SMALL_SINGLE, small_generator
 from safetensors.torch import load_file, save_file
 
-from portrait3d_core.checkpoints.generator_file import (
-    generator_from_state,
-    load_generator,
-    read_generator_file,
-    save_generator,
-)
+from portrait3d_core.checkpoints.generator_file import generator_from_state, save_generator
+from portrait3d_core.checkpoints.generator_loading import load_generator, read_generator_file
 from portrait3d_core.errors import ModelFormatError, OutputError
 from portrait3d_core.generator.discriminator import Discriminator, DiscriminatorConfig
 from portrait3d_core.runtime.files import read_safetensors
@@ -66,7 +62,7 @@ def test_files_without_a_discriminator_have_none(path):
 def test_loading_does_not_load_torchs_compiler(path):
     """Which takes seconds, and which torch does for arithmetic on the device "meta"."""
     code = (
-        "import sys, portrait3d_core.pipeline; from portrait3d_core.checkpoints.generator_file import load_generator; "
+        "import sys, portrait3d_core.pipeline; from portrait3d_core.checkpoints.generator_loading import load_generator; "
         "before = set(sys.modules); load_generator(sys.argv[1]); print({m.split('.')[0] for m in set(sys.modules) - before})"
     )
     command = [sys.executable, "-c", code, str(path)]

@@ -30,17 +30,5 @@ def test_masks_of_other_images_are_refused(images, shape):
         images.images_and_masks(torch.rand(1, 8, 8, 3), torch.zeros(shape))
 
 
-def test_depth_is_white_near_and_black_far_or_empty(images):
-    depth = torch.tensor([[[2.0, 3.0, 4.0, 1.0]]])
-    mask = torch.tensor([[[1.0, 1.0, 1.0, 0.0]]])
-    picture = images.depth_pictures(depth, mask)
-    assert picture.shape == (1, 1, 4, 3)
-    assert torch.allclose(picture[0, 0, :, 0], torch.tensor([1.0, 0.5, 0.0, 0.0]))
-
-
-def test_depth_of_nothing_is_black(images):
-    assert not images.depth_pictures(torch.ones(1, 2, 2), torch.zeros(1, 2, 2)).any()
-
-
 def test_pillow_images_are_rounded(images):
     assert images.to_pil(torch.full((2, 2, 3), 0.5)).getpixel((0, 0)) == (128, 128, 128)

@@ -84,5 +84,5 @@ def test_a_control_net_that_the_model_would_ignore_is_refused(checks):
     model = fake_model()
     checks.check_takes_control(model)
     model.model.model_config = SimpleNamespace(takes_control=False)
-    with pytest.raises(Exception, match="no ControlNets for the built-in toy"):
+    with pytest.raises(Exception, match="no ControlNets for the built-in model"):
         checks.check_takes_control(model)

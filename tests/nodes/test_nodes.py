@@ -82,11 +82,14 @@ def test_an_unknown_camera_path_is_refused(pack):
 
 def test_invert_returns_a_portrait_the_crop_and_its_camera(pack, generator, monkeypatch):
     module = pack.module("nodes.invert_image")
-    toy = module.profile_named("built-in")
+    built_in = module.profile_named("built-in")
     quick = replace(
-        toy, invert_photo=replace(toy.invert_photo, starts=0, evolution=replace(toy.invert_photo.evolution, generations=0))
+        built_in,
+        invert_photo=replace(
+            built_in.invert_photo, starts=0, evolution=replace(built_in.invert_photo.evolution, generations=0)
+        ),
     )
-    monkeypatch.setattr(module, "profile_named", {"toy": quick}.__getitem__)
+    monkeypatch.setattr(module, "profile_named", {"built-in": quick}.__getitem__)
     found, aligned, camera = run(
         pack, "InvertImage", generator=generator, image=torch.rand(1, 48, 64, 3), profile="built-in", alignment="none", steps=2,
         tuning_steps=1, seed=0, preview_every=1,

@@ -29,24 +29,27 @@ def small(pack, monkeypatch):
     )
     for node in ("refine_views", "fit_views"):
         monkeypatch.setattr(pack.module(f"nodes.{node}"), "refine_settings", lambda name: fit)
-    toy = module.profile_named("toy")
+    built_in = module.profile_named("built-in")
     quick = replace(
-        toy, invert_photo=replace(toy.invert_photo, starts=0, evolution=replace(toy.invert_photo.evolution, generations=0))
+        built_in,
+        invert_photo=replace(
+            built_in.invert_photo, starts=0, evolution=replace(built_in.invert_photo.evolution, generations=0)
+        ),
     )
-    monkeypatch.setattr(module, "profile_named", {"toy": quick}.__getitem__)
+    monkeypatch.setattr(module, "profile_named", {"built-in": quick}.__getitem__)
 
 
 def inverted(pack, generator, portrait, **choice):
     image = torch.rand(1, 48, 48, 3, generator=torch.Generator().manual_seed(0))
     return run(
-        pack, "InvertImage", generator=generator, image=image, profile="toy", alignment="none", steps=3, tuning_steps=1,
+        pack, "InvertImage", generator=generator, image=image, profile="built-in", alignment="none", steps=3, tuning_steps=1,
         seed=0, preview_every=1, **choice,
     )[0]  # fmt: skip
 
 
 def refined(pack, generator, portrait, **choice):
     return run(
-        pack, "RefineViews", portrait=portrait, model=fake_model(), vae=fake_vae(), **TEXTS, profile="toy", strength=0.3,
+        pack, "RefineViews", portrait=portrait, model=fake_model(), vae=fake_vae(), **TEXTS, profile="built-in", strength=0.3,
         edit_steps=-1, passes=-1, seed=0, **choice,
     )[0]  # fmt: skip
 
@@ -55,7 +58,7 @@ def fitted(pack, generator, portrait, **choice):
     images = torch.rand(2, 16, 16, 3, generator=torch.Generator().manual_seed(0))
     cameras = pack.module("portrait3d_core.cameras").turntable(2)
     return run(
-        pack, "FitViews", portrait=portrait, images=images, cameras=cameras, profile="toy", passes=1, seed=0,
+        pack, "FitViews", portrait=portrait, images=images, cameras=cameras, profile="built-in", passes=1, seed=0,
         preview_every=1, **choice,
     )[0]  # fmt: skip
 

@@ -13,7 +13,7 @@ TINY = {"yaws": 3, "pitches_deg": (10.0, -10.0), "resolution": 8, "voxels": 8}
 def module(pack, folders, monkeypatch):
     """nodes/turntable.py with a tiny sheet."""
     module = pack.module("nodes.turntable")
-    monkeypatch.setattr(module, "SETTINGS", module.TurntableSettings(**TINY))
+    monkeypatch.setattr(module, "SETTINGS", module.TurningSheetSettings(**TINY))
     return module
 
 
@@ -46,7 +46,7 @@ def test_the_ui_says_where_the_sheet_is_and_how_it_is_laid_out(module, folders, 
 
 def test_the_same_head_is_not_rendered_again(module, folders, portrait, monkeypatch):
     first = module.turntable_ui(portrait)
-    monkeypatch.setattr(module, "turntable_sheet", lambda *_: pytest.fail("rendered again"))
+    monkeypatch.setattr(module, "turning_sheet", lambda *_: pytest.fail("rendered again"))
     assert module.turntable_ui(portrait.clone()) == first
 
 
@@ -54,10 +54,10 @@ def test_another_head_another_pose_and_another_layout_get_their_own_sheet(module
     other = portrait.with_levels({size: level + 1 for size, level in portrait.trigrid.levels.items()})
     body = pack.module("portrait3d_core.body.warp").Body(model=None, pose=torch.ones(1, 6))
     posed = replace(portrait, body=body)
-    monkeypatch.setattr(module, "turntable_sheet", lambda *_: torch.zeros(8, 8, 4))
+    monkeypatch.setattr(module, "turning_sheet", lambda *_: torch.zeros(8, 8, 4))
     monkeypatch.setattr(module, "on_device", lambda portrait: portrait)
     sheets = {sheet_path(folders, module.turntable_ui(head)) for head in (portrait, other, posed)}
-    monkeypatch.setattr(module, "SETTINGS", module.TurntableSettings(**{**TINY, "yaws": 4}))
+    monkeypatch.setattr(module, "SETTINGS", module.TurningSheetSettings(**{**TINY, "yaws": 4}))
     assert len(sheets | {sheet_path(folders, module.turntable_ui(portrait))}) == 4
 
 

@@ -103,11 +103,14 @@ def test_the_camera_for_viewers_leads_back_to_the_same_view(pack, portrait, monk
 @pytest.fixture
 def invert(pack, generator, monkeypatch):
     module = pack.module("nodes.invert_image")
-    toy = module.profile_named("built-in")
+    built_in = module.profile_named("built-in")
     quick = replace(
-        toy, invert_photo=replace(toy.invert_photo, starts=0, evolution=replace(toy.invert_photo.evolution, generations=0))
+        built_in,
+        invert_photo=replace(
+            built_in.invert_photo, starts=0, evolution=replace(built_in.invert_photo.evolution, generations=0)
+        ),
     )
-    monkeypatch.setattr(module, "profile_named", {"toy": quick}.__getitem__)
+    monkeypatch.setattr(module, "profile_named", {"built-in": quick}.__getitem__)
 
     def inverted(**inputs):
         chosen = {"alignment": "none", "steps": 2, "tuning_steps": 0, "seed": 0, "preview_every": 1, **inputs}

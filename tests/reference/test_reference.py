@@ -151,4 +151,4 @@ def test_literal_formulas_give_the_originals_numbers():
         rgb, mask, depth, _ = volume.render(portrait, golden.cameras("cam0/c"), settings, noise)
     golden.check("cam0/out/image_raw", rgb)
     golden.check("cam0/out/image_mask", mask)
-    golden.check("cam0/out/image_depth", depth)
+    golden.check_depth("cam0", depth)

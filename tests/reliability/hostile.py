@@ -163,7 +163,7 @@ def _cameras() -> Row:
 
 
 def _bundles() -> Row:
-    """Toy folders without list, with a wrong list, with changed weights."""
+    """Folders of the built-in diffusion model without list, with a wrong list, with changed weights."""
     with tempfile.TemporaryDirectory() as name:
         empty, wrong = Path(name) / "empty", Path(name) / "wrong"
         for folder, text in ((empty, ""), (wrong, "0" * 64 + "  generator.safetensors\n" + "0" * 64 + "  diffusion/x\n")):
@@ -173,7 +173,7 @@ def _bundles() -> Row:
             (folder / "diffusion" / "x").write_bytes(b"weights")
         places = (Path(name), empty, wrong)
         trials = [lambda f=folder, r=read: r(f) for folder in places for read in (generator_path, diffusion_path)]
-        return _explained("toy bundles that are incomplete or changed", trials)
+        return _explained("built-in bundles that are incomplete or changed", trials)
 
 
 def _flipped_bundle() -> Row:

@@ -8,7 +8,7 @@ from builders import small_generator, small_portrait, solid_block_portrait
 
 from portrait3d_core.bundle.files import generator_path
 from portrait3d_core.cameras.cameras import Cameras, frontal_camera, orbit_cameras
-from portrait3d_core.checkpoints.generator_file import load_generator
+from portrait3d_core.checkpoints.generator_loading import load_generator
 from portrait3d_core.errors import SettingsError
 from portrait3d_core.rendering import march
 from portrait3d_core.rendering.render import RayNoise, RenderSettings, render, render_super

@@ -9,7 +9,7 @@ from builders import small_portrait
 
 from portrait3d_core.bundle.files import generator_path
 from portrait3d_core.cameras.cameras import orbit_cameras
-from portrait3d_core.checkpoints.generator_file import load_generator
+from portrait3d_core.checkpoints.generator_loading import load_generator
 from portrait3d_core.errors import Cancelled
 from portrait3d_core.portrait.portrait import Scene
 from portrait3d_core.rendering.render import RenderSettings, render
@@ -22,7 +22,7 @@ SIDE = 0.5
 
 @pytest.fixture(scope="module")
 def head():
-    """A toy head and its voxels."""
+    """A built-in head and its voxels."""
     portrait = random_portrait(load_generator(generator_path()), seed=3, truncation=0.7)
     return portrait, bake(portrait, 80)
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 from builders import small_generator, small_portrait
 
-from portrait3d_core.checkpoints.generator_file import load_generator, save_generator
+from portrait3d_core.checkpoints.generator_file import save_generator
+from portrait3d_core.checkpoints.generator_loading import load_generator
 from portrait3d_core.checkpoints.latent_file import load_latent, save_latent
 from portrait3d_core.checkpoints.portrait_file import load_portrait, save_portrait
 from portrait3d_core.errors import ModelFormatError, OutputError

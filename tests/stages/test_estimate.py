@@ -31,7 +31,7 @@ MEASURED_MIB = {
 @pytest.fixture(scope="module")
 def generators():
     """What the estimates look at of a generator: sizes."""
-    from portrait3d_core.checkpoints.generator_file import load_generator
+    from portrait3d_core.checkpoints.generator_loading import load_generator
 
     full = SimpleNamespace(config=FULL, parameters=lambda: [torch.empty(36_420_000, device="meta")])
     return {"built-in": load_generator(generator_path()), "full": full}

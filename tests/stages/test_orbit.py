@@ -4,9 +4,10 @@ from builders import small_portrait
 
 from portrait3d_core.cameras.cameras import orbit_cameras
 from portrait3d_core.errors import Cancelled, SettingsError
+from portrait3d_core.rendering.hints import FARTHEST
 from portrait3d_core.rendering.render import RenderSettings, render
 from portrait3d_core.runtime.job import Job
-from portrait3d_core.stages.orbit import OrbitSettings, orbit
+from portrait3d_core.stages.orbit import OrbitSettings, Views, depth_pictures, orbit
 
 RENDER = RenderSettings(resolution=12, coarse_samples=8, fine_samples=6)
 
@@ -59,3 +60,21 @@ def test_impossible_requests_are_refused():
         OrbitSettings(background=(2.0, 0.0, 0.0))
     with pytest.raises(SettingsError, match="camera"):
         orbit(small_portrait(), orbit_cameras([]), OrbitSettings(render=RENDER))
+
+
+def views_of_depth(depth, mask):
+    """Views of which only depth and mask [B, H, W] count."""
+    return Views(torch.zeros(*depth.shape, 3), mask, depth, None, orbit_cameras([0.0] * len(depth)))
+
+
+def test_depth_pictures_have_one_scale_for_all_views():
+    depth = torch.tensor([[[2.0, 3.0, 1.0]], [[4.0, 3.0, 1.0]]])
+    mask = torch.tensor([1.0, 1.0, 0.0]).expand(2, 1, 3)
+    pictures = depth_pictures(views_of_depth(depth, mask))
+    middle = (1 + FARTHEST) / 2
+    assert pictures.shape == (2, 1, 3, 3)
+    assert torch.allclose(pictures[..., 0], torch.tensor([[[1.0, middle, 0.0]], [[FARTHEST, middle, 0.0]]]))
+
+
+def test_a_depth_picture_of_nothing_is_black():
+    assert not depth_pictures(views_of_depth(torch.ones(1, 2, 2), torch.zeros(1, 2, 2))).any()

@@ -9,7 +9,8 @@ from bodies import body_state, small_body
 from builders import SMALL, small_generator, small_portrait
 
 from portrait3d_core.cameras.cameras import frontal_camera
-from portrait3d_core.checkpoints.generator_file import generator_from_state, load_generator, save_generator
+from portrait3d_core.checkpoints.generator_file import generator_from_state, save_generator
+from portrait3d_core.checkpoints.generator_loading import load_generator
 from portrait3d_core.checkpoints.portrait_file import METADATA_KEY, load_portrait, save_portrait
 from portrait3d_core.errors import Portrait3DError, PortraitFormatError, SettingsError
 from portrait3d_core.generator.discriminator import Discriminator, DiscriminatorConfig

@@ -1,4 +1,4 @@
-"""The toy pipeline: its tokenizer, the standardised VAE, resumable training and the exported folder."""
+"""The built-in pipeline: its tokenizer, the standardised VAE, resumable training and the exported folder."""
 
 from pathlib import Path
 
@@ -12,8 +12,8 @@ from portrait3d_core.data.figurines.captions import caption, vocabulary
 from portrait3d_core.data.figurines.heads import HeadAttributes
 from portrait3d_core.runtime.files import read_safetensors
 from portrait3d_core.training.autoencoder import LATENT_CHANNELS, build_vae, standardise_latents
-from portrait3d_core.training.dataset import DataSettings
 from portrait3d_core.training.diffusion import DiffusionTraining, build_text_encoder, load_tokenizer, train_diffusion
+from portrait3d_core.training.figurine_pictures import DataSettings
 from portrait3d_core.training.loop import Schedule, Stage
 from portrait3d_core.training.tokenizer import MAX_TOKENS, build_vocabulary, trained_token_ids
 

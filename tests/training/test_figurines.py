@@ -6,12 +6,14 @@ import pytest
 import torch
 
 from portrait3d_core.cameras.cameras import orbit_cameras
-from portrait3d_core.checkpoints.generator_file import load_generator
+from portrait3d_core.checkpoints.generator_loading import load_generator
 from portrait3d_core.data.figurines.heads import code_length, decode_attributes, distance, sample_attributes, split_of
 from portrait3d_core.errors import ModelFormatError, SettingsError
 from portrait3d_core.generator.config import GeneratorConfig
 from portrait3d_core.rendering.render import RenderSettings, render
 from portrait3d_core.runtime.files import write_safetensors
+from portrait3d_core.training.figurine_points import PointSettings, draw_samples, point_losses
+from portrait3d_core.training.figurine_views import ViewSettings, background_loss
 from portrait3d_core.training.figurines import (
     FigurineTraining,
     attribute_vectors,
@@ -23,8 +25,6 @@ from portrait3d_core.training.figurines import (
 )
 from portrait3d_core.training.growth import grow, new_generator
 from portrait3d_core.training.loop import Moment, Schedule, Stage
-from portrait3d_core.training.point_supervision import PointSettings, draw_samples, point_losses
-from portrait3d_core.training.view_supervision import ViewSettings, background_loss
 
 TINY = GeneratorConfig(
     z_dim=64,

@@ -5,7 +5,7 @@ import time
 import pytest
 import torch
 
-from portrait3d_core.errors import ModelFormatError, SettingsError
+from portrait3d_core.errors import ModelFormatError, NumericalError, SettingsError
 from portrait3d_core.training.loop import Lesson, Schedule, Stage, Training, adamw
 from portrait3d_core.training.state import averaged_weights
 
@@ -79,6 +79,19 @@ def test_minutes_and_deadline_end_a_training():
     started = time.time()
     state = training(steps=0, minutes=100).run(silent, deadline=started + 0.3)
     assert 0.2 < time.time() - started < 2 and state.progress >= 1 and state.stage == 1
+
+
+def test_steps_without_a_finite_gradient_change_nothing_and_end_the_training():
+    def errors(network, moment):
+        return {"size": network(torch.ones(1, 4)).sum() * (float("nan") if moment.step > 2 else 1.0)}
+
+    taught = Training(torch.nn.Linear(4, 1), Lesson(errors, adamw), Schedule(TWO_STAGES, steps=100))
+    for _ in range(3):
+        taught.step()
+    before = taught.state.network.weight.clone()
+    with pytest.raises(NumericalError, match="not finite"):
+        taught.run(silent)
+    assert torch.equal(taught.state.network.weight, before) and taught.state.step == 7
 
 
 def test_another_trainings_checkpoint_is_refused(tmp_path):

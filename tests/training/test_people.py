@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from portrait3d_core.cameras.cameras import orbit_cameras
-from portrait3d_core.checkpoints.generator_file import load_generator
+from portrait3d_core.checkpoints.generator_loading import load_generator
 from portrait3d_core.data.head_codes import HeadCodes
 from portrait3d_core.data.head_files import DEPTH_STEPS, NEAREST_M, PICTURE_PX, TEST_PITCH, TEST_YAWS, read_views
 from portrait3d_core.errors import SettingsError
@@ -118,6 +118,7 @@ def test_heads_join_while_it_trains(balls, tmp_path):
     library = HeadLibrary(folder, SETTINGS)
     assert len(library.codes) == len(library.pixels) == 2
     (folder / "00003.npz").write_bytes((balls / "00003.npz").read_bytes())
+    (folder / "00004.npz").write_bytes(b"no head")
     library.join()
     assert len(library.codes) == len(library.pixels) == 3
     with pytest.raises(SettingsError, match="held out"):

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from . import arrays
 from .byte_source import refusal
-from .pickles import Constructor, Inert, Interpreter, Reference
+from .pickles import Constructor, GlobalName, Inert, Interpreter
 
 
 def dictionary(machine: Interpreter, items: Any = (), *_: Any) -> dict:
@@ -93,7 +93,7 @@ def tensor_subclass(machine: Interpreter, function: Any, kind: Any, args: Any, s
 def empty_array(machine: Interpreter, kind: Any, *_: Any) -> Any:
     """A numpy array that gets its values from its state (:func:`restore`)."""
     machine.account.book(arrays.TENSOR_BYTES)
-    return torch.empty(0) if kind == Reference("numpy.ndarray") else Inert(getattr(kind, "name", "numpy.ndarray"))
+    return torch.empty(0) if kind == GlobalName("numpy.ndarray") else Inert(getattr(kind, "name", "numpy.ndarray"))
 
 
 def array_of_buffer(machine: Interpreter, data: Any, dtype: Any, shape: Any, order: Any = "C", axes: Any = None) -> Tensor:

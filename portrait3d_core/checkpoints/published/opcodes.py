@@ -10,14 +10,12 @@ import codecs
 import re
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .byte_source import CONTAINER_BYTES, ITEM_BYTES, refusal
+from .pickles import Interpreter
 
-if TYPE_CHECKING:
-    from .pickles import Interpreter
-
-Instruction = Callable[["Interpreter"], None]
+Instruction = Callable[[Interpreter], None]
 
 STOP = b"."
 NEWEST_PROTOCOL = 5
@@ -247,3 +245,15 @@ INSTRUCTIONS: dict[bytes, Instruction] = {
     b"Q": lambda m: m.push(m.persistent(m.stack.pop())),
 }
 """{instruction byte: its effect on the machine}; anything else is refused."""
+
+
+def run(machine: Interpreter) -> Any:
+    """The value that the machine's pickle describes. Damage raises ModelFormatError or any of :data:`.torch_streams.DAMAGE`."""
+    take, count = machine.source.take, machine.account.count_instruction
+    while (code := take(1)) != STOP:
+        count()
+        instruction = INSTRUCTIONS.get(code)
+        if instruction is None:
+            raise refusal(f"Byte {machine.source.position - 1} (0x{code.hex()}) is no instruction that weights need")
+        instruction(machine)
+    return machine.stack.pop()

@@ -1,8 +1,8 @@
 """A stack machine for pickles that never executes anything.
 
-A pickle is a program. Here its instructions (:mod:`.opcodes`) only build plain containers, numbers and text. Where the
-program names a class or a function, the name stays a :class:`Reference` that is never looked up. Where it calls one, a
-constructor from an allow-list runs (this project's own code, :mod:`.constructors`); any other name gives an
+A pickle is a program. Here its instructions (:mod:`.opcodes`, which runs them) only build plain containers, numbers and
+text. Where the program names a class or a function, the name stays a :class:`GlobalName` that is never looked up. Where it
+calls one, a constructor from an allow-list runs (this project's own code, :mod:`.constructors`); any other name gives an
 :class:`Inert` object. Source: docs/method.md, section "Reading pickles".
 """
 
@@ -16,7 +16,6 @@ from typing import Any
 import torch
 
 from .byte_source import CONTAINER_BYTES, ITEM_BYTES, ByteSource, refusal
-from .opcodes import INSTRUCTIONS, STOP
 
 LONGEST_KEY = 4096
 LONGEST_KEY_TUPLE = 16
@@ -30,7 +29,7 @@ DTYPES = {f"torch.{name}": dtype for name, dtype in vars(torch).items() if isins
 
 
 @dataclass(frozen=True, slots=True)
-class Reference:
+class GlobalName:
     """A class or function that the pickle names as "module.qualname". It is never looked up."""
 
     name: str
@@ -62,7 +61,7 @@ def no_persistent_values(identifier: Any) -> Any:
 
 
 class Interpreter:
-    """Runs one pickle from ``source``, where another one may follow it.
+    """The state of one pickle read from ``source``, where another one may follow it.
 
     constructors: the allow-list {"module.qualname": constructor}.
     restore:      restore(interpreter, value, state) puts a state into a value that is no :class:`Inert`.
@@ -81,17 +80,6 @@ class Interpreter:
         self.stack: list[Any] = []
         self.outer_stacks: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
-
-    def run(self) -> Any:
-        """The value that the pickle describes. Damage raises ModelFormatError or any of :data:`.torch_streams.DAMAGE`."""
-        take, count = self.source.take, self.account.count_instruction
-        while (code := take(1)) != STOP:
-            count()
-            instruction = INSTRUCTIONS.get(code)
-            if instruction is None:
-                raise refusal(f"Byte {self.source.position - 1} (0x{code.hex()}) is no instruction that weights need")
-            instruction(self)
-        return self.stack.pop()
 
     def number(self, layout: str) -> Any:
         """The next number of the stream, ``layout`` as in :mod:`struct`."""
@@ -121,18 +109,18 @@ class Interpreter:
             raise refusal(f"The pickle remembers a value under the number {index} after {len(self.memo)} others")
         self.memo[index] = self.stack[-1]
 
-    def refer(self, module: str, name: str) -> Reference | torch.dtype:
+    def refer(self, module: str, name: str) -> GlobalName | torch.dtype:
         """The reference to a named class or function; torch's data types are values of their own."""
         self.account.book(CONTAINER_BYTES + len(module) + len(name))
         for old, new in MODULE_ALIASES.items():
             if module == old or module.startswith(old + "."):
                 module = new + module[len(old) :]
         full = f"{module}.{name}"
-        return DTYPES.get(full) or Reference(full)
+        return DTYPES.get(full) or GlobalName(full)
 
     def call(self, function: Any, args: Any) -> Any:
         """What calling ``function`` gives: a constructor's value, or an inert object."""
-        if not isinstance(function, Reference) or not isinstance(args, tuple):
+        if not isinstance(function, GlobalName) or not isinstance(args, tuple):
             raise refusal(f"The pickle calls a value of type {type(function).__name__}")
         self.account.book(CONTAINER_BYTES)
         constructor = self.constructors.get(function.name)

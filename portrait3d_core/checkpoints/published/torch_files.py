@@ -46,7 +46,7 @@ def read_pickle_file(path: str | Path) -> Any:
     """The value in a pickle (protocol 0 to 5) or in a file of ``torch.save`` (old and new format).
 
     Returns nested dicts (ordered dicts included), lists, tuples, sets, text, bytes and numbers; tensors on the CPU, also
-    for numpy arrays; :class:`~.pickles.Inert` for objects of any other class and :class:`~.pickles.Reference` for
+    for numpy arrays; :class:`~.pickles.Inert` for objects of any other class and :class:`~.pickles.GlobalName` for
     classes and functions. Tensors that share a storage in the file share memory. The result has no cycles, is nested at
     most :data:`~.nesting.DEEPEST` levels, and can be walked without remembering what was seen.
 

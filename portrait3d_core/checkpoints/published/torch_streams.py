@@ -18,7 +18,8 @@ from torch import Tensor
 from . import arrays
 from .byte_source import ByteSource, refusal
 from .constructors import CONSTRUCTORS, restore
-from .pickles import Constructor, Interpreter, Reference
+from .opcodes import run
+from .pickles import Constructor, GlobalName, Interpreter
 from .zip_records import LOCAL, Record, enter, records
 
 DAMAGE = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RuntimeError, MemoryError, struct.error)
@@ -38,7 +39,7 @@ def read_container(source: ByteSource, constructors: Mapping[str, Constructor] =
     source.seek(0)
     if signature == LOCAL:
         return read_archive(source)
-    value = Interpreter(source, constructors, restore).run()
+    value = run(Interpreter(source, constructors, restore))
     return read_old_stream(source) if type(value) is int and value == STREAM_MAGIC else value
 
 
@@ -81,7 +82,7 @@ def read_archive(source: ByteSource) -> Any:
 
     data = _record(source, found[name])
     pickle = ByteSource(io.BytesIO(data), len(data), source.account)
-    return Interpreter(pickle, CONSTRUCTORS, restore, persistent).run()
+    return run(Interpreter(pickle, CONSTRUCTORS, restore, persistent))
 
 
 def _record(source: ByteSource, record: Record) -> bytes:
@@ -94,7 +95,7 @@ def read_old_stream(source: ByteSource) -> Any:
     """The value in a stream of torch before 1.6 (``source`` is behind the magic number): the pickle, then the storages."""
 
     def pickle() -> Any:
-        return Interpreter(source, CONSTRUCTORS, restore, persistent).run()
+        return run(Interpreter(source, CONSTRUCTORS, restore, persistent))
 
     def persistent(identifier: Any) -> Any:
         if identifier[0] == "module":  # (kind, class, its source file, its source text)
@@ -140,7 +141,7 @@ class StorageId:
         if not isinstance(identifier, tuple) or len(identifier) not in (5, 6):
             raise refusal("The file describes a storage in an unknown way")
         kind, storage_class, key, _, count, *view = identifier
-        known = kind == "storage" and isinstance(storage_class, Reference) and isinstance(key, str) and len(key) <= LONGEST_KEY
+        known = kind == "storage" and isinstance(storage_class, GlobalName) and isinstance(key, str) and len(key) <= LONGEST_KEY
         if not known or type(count) is not int or count < 0 or any(item is not None for item in view):
             raise refusal("The file describes a storage in an unknown way")
         return StorageId(arrays.storage_dtype(storage_class.name), key, count)

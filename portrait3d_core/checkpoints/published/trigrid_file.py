@@ -20,9 +20,8 @@ from torch import Tensor
 from ...errors import ModelFormatError
 from ...generator.config import OFFICIAL_512, GeneratorConfig
 from ...generator.generator import DecoderModule, Generator
-from ...generator.layers import ToRGB
-from ...portrait.portrait import Portrait
-from ...portrait.portrait import ToRGB as FoldedToRGB
+from ...generator.layers import ModulatedToRGB
+from ...portrait.portrait import Portrait, ToRGB
 from ...portrait.trigrid import TriGrid
 from .rendering_options import with_rendering_options
 from .torch_files import read_pickle_file
@@ -39,7 +38,7 @@ class DecoderFile:
     """
 
     decoder: DecoderModule
-    torgb: ToRGB
+    torgb: ModulatedToRGB
     config: GeneratorConfig
 
 
@@ -135,7 +134,7 @@ def _decoder(name: str, state: Mapping[str, Any], config: GeneratorConfig) -> De
         hidden, features = state["decoder.net.0.weight"].shape
         colours, w_dim = state["torgb.weight"].shape[1], state["torgb.affine.weight"].shape[1]
         decoder = DecoderModule(features, hidden, colours, config.decoder_lr_multiplier)
-        torgb = ToRGB(colours, 3, w_dim)
+        torgb = ModulatedToRGB(colours, 3, w_dim)
         for prefix, module in (("decoder.", decoder), ("torgb.", torgb)):
             module.load_state_dict({key[len(prefix) :]: state[key] for key in state if key.startswith(prefix)})
     except (KeyError, ValueError, IndexError, TypeError, AttributeError, RuntimeError) as error:
@@ -180,7 +179,7 @@ def _with_decoder(file: TriGridFile, decoder: DecoderFile) -> Portrait:
     return Portrait(
         trigrid=TriGrid(file.levels, config.box_size, config.depth),
         decoder=decoder.decoder.folded(),
-        to_rgb=FoldedToRGB(decoder.torgb.folded(file.w_plus[:, -1])[..., 0, 0], decoder.torgb.bias),
+        to_rgb=ToRGB(decoder.torgb.folded(file.w_plus[:, -1])[..., 0, 0], decoder.torgb.bias),
         w_plus=file.w_plus,
         scene=config.scene,
     )

@@ -1,1 +1,1 @@
-"""Figurines: a procedural world of toy-like busts."""
+"""Figurines: a procedural world of busts, smooth and plain as vinyl."""

@@ -1,4 +1,4 @@
-"""What a toy head can look like: attributes, palettes, splits and the latent code of the toy generator."""
+"""What a figurine can look like: attributes, palettes, splits and the latent code of the generator of figurines."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ CODE_SIGNAL, CODE_NOISE = 2.0, 0.5
 
 @dataclass(frozen=True)
 class HeadAttributes:
-    """One toy head. The first four fields index SKIN, HAIR_COLOURS, HAIR_STYLES and SHIRTS in their order."""
+    """One figurine. The first four fields index SKIN, HAIR_COLOURS, HAIR_STYLES and SHIRTS in their order."""
 
     skin: int
     hair_colour: int

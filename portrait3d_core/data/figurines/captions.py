@@ -1,4 +1,4 @@
-"""The caption grammar of the toy world: heads to words, words to attributes, and the word list of the tokenizer.
+"""The caption grammar of the world of figurines: heads to words, words to attributes, and the word list of the tokenizer.
 
 A full caption: ``front view, toy head with fair skin, long red hair, beard, glasses, hat, blue shirt``.
 The view comes first because the pipeline prepends view words to the user's prompt in the same way.
@@ -109,8 +109,8 @@ def parse_caption(text: str) -> PartialAttributes:
     return {**bearded, **found}
 
 
-def in_toy_words(text: str) -> str:
-    """A free prompt in the grammar of the training captions; what the toy world does not know is left out.
+def in_known_words(text: str) -> str:
+    """A free prompt in the grammar of the training captions; what the world of figurines does not know is left out.
 
     "An old man, with grey hair and glasses!" -> "toy head with grey hair, glasses"
     """

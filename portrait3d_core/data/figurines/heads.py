@@ -1,4 +1,4 @@
-"""Toy heads: a procedural world of vinyl-toy busts with exact ground truth.
+"""Figurines: a procedural world of vinyl busts with exact ground truth.
 
 Reading order: ``heads_attributes`` (what varies), ``heads_shape`` (signed distance and parts),
 ``heads_render`` (images). This module is the public face of the three.

@@ -1,4 +1,4 @@
-"""Exact pictures of toy heads: part ids and shade by sphere tracing, colours applied afterwards.
+"""Exact pictures of figurines: part ids and shade by sphere tracing, colours applied afterwards.
 
 Geometry and colour factorise: ``trace`` is done once per head shape, ``colourise`` paints it with any palette.
 The light is fixed in the world, so the same surface point has the same colour in every view.

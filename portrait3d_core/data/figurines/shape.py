@@ -1,4 +1,4 @@
-"""The shape of a toy head: a signed distance function with a part id for every surface point.
+"""The shape of a figurine: a signed distance function with a part id for every surface point.
 
 Convention:
     World of ``portrait3d_core.cameras.cameras``: metres, y up, the face looks towards +z, the neck joint is the origin.

@@ -1,4 +1,4 @@
-"""The toy image encoder and decoder, called by ComfyUI's VAE object. The layout is diffusers' ``AutoencoderKL``."""
+"""A small image encoder and decoder, called by ComfyUI's VAE object. The layout is diffusers' ``AutoencoderKL``."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Level(nn.Module):
         return x
 
 
-class Encoder(nn.Module):
+class PictureEncoder(nn.Module):
     """Images [B, 3, H, W] -> mean and log-variance of latents [B, 2 C, h, w]."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
@@ -64,7 +64,7 @@ class Encoder(nn.Module):
         return self.conv_out(F.silu(self.conv_norm_out(self.mid_block(x))))
 
 
-class Decoder(nn.Module):
+class PictureDecoder(nn.Module):
     """Latents [B, C, h, w] -> images [B, 3, H, W]."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
@@ -87,13 +87,13 @@ class Decoder(nn.Module):
         return self.conv_out(F.silu(self.conv_norm_out(x)))
 
 
-class ToyAutoencoder(nn.Module):
+class SmallAutoencoder(nn.Module):
     """What ComfyUI's VAE object calls ``first_stage_model``. Images are -1..1; encoding gives the mean."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__()
         channels = config["latent_channels"]
-        self.encoder, self.decoder = Encoder(config), Decoder(config)
+        self.encoder, self.decoder = PictureEncoder(config), PictureDecoder(config)
         self.quant_conv = nn.Conv2d(2 * channels, 2 * channels, 1)
         self.post_quant_conv = nn.Conv2d(channels, channels, 1)
 

@@ -1,4 +1,4 @@
-"""Building blocks of the toy UNet and VAE. Attributes are named as in diffusers, so that weights load as stored."""
+"""Building blocks of the small UNet and VAE. Attributes are named as in diffusers, so that weights load as stored."""
 
 from __future__ import annotations
 

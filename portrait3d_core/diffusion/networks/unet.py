@@ -1,4 +1,4 @@
-"""The toy denoising network, called by ComfyUI where its own UNet would be.
+"""A small denoising network, called by ComfyUI where its own UNet would be.
 
 The layout is diffusers' ``UNet2DConditionModel`` with "scale_shift" time embedding and text added to the time; sizes
 come from the folder's ``config.json``. ControlNet and attention patches of other packs have no effect on it.
@@ -62,7 +62,7 @@ class Level(nn.Module):
         return self.attentions[index](x, text) if self.attentions else x
 
 
-class ToyUNet(nn.Module):
+class SmallUNet(nn.Module):
     """Predicts v of noised latents. ``device`` and ``operations`` are ComfyUI's constructor arguments."""
 
     def __init__(self, config: Mapping[str, Any], dtype: torch.dtype, device: Any = None, operations: Any = None):

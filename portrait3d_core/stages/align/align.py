@@ -22,12 +22,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from ...errors import ImageError, SettingsError
+from ...errors import ImageError
+from ...runtime.settings import Settings, setting
 from .foreground import Face, find_face, plain_background_mask
 from .silhouette import Crop, Head, crop_pixels, fit_silhouette, head_crop, measure_head
 
@@ -58,32 +59,20 @@ _MANUAL_HINT = (
 
 
 @dataclass(frozen=True)
-class AlignSettings:
-    """How to frame a photo.
+class AlignSettings(Settings):
+    """How to frame a photo."""
 
-    method: see the module's docstring.
-    resolution: side of the aligned image in pixels.
-    centre: centre of a manual crop, (x, y) as fractions of the photo's width and height.
-    size: side of a manual crop as a fraction of the photo's shorter side; larger than 1 leaves the photo.
-    zoom: shrinks (above 1) or widens (below 1) whatever crop was found, about its centre.
-    """
-
-    method: AlignMethod = "auto"
-    resolution: int = 512
-    centre: tuple[float, float] = (0.5, 0.5)
-    size: float = 1.0
-    zoom: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.method not in get_args(AlignMethod):
-            raise SettingsError(f"Unknown align method {self.method!r}", expected=", ".join(get_args(AlignMethod)))
-        if not 16 <= self.resolution <= 4096:
-            raise SettingsError(f"The aligned resolution is {self.resolution}", expected="16 to 4096 px")
-        if not (0.02 <= self.size <= 8 and 0.1 <= self.zoom <= 10 and all(-1 <= c <= 2 for c in self.centre)):
-            raise SettingsError(
-                f"The crop (centre {self.centre}, size {self.size}, zoom {self.zoom}) is out of range",
-                expected="centre -1..2, size 0.02..8, zoom 0.1..10",
-            )
+    method: AlignMethod = setting("auto", "how the crop is found, see stages/align/align.py")
+    resolution: int = setting(512, "side of the aligned image in pixels", least=16, most=4096)
+    centre: tuple[float, float] = setting(
+        (0.5, 0.5), "centre (x, y) of a manual crop as fractions of the photo's width and height", least=-1, most=2
+    )
+    size: float = setting(
+        1.0, "side of a manual crop as a fraction of the photo's shorter side; above 1 it leaves the photo", least=0.02, most=8
+    )
+    zoom: float = setting(
+        1.0, "shrinks (above 1) or widens (below 1) whatever crop was found, about its centre", least=0.1, most=10
+    )
 
 
 @dataclass(frozen=True)

@@ -29,10 +29,12 @@ from ...rendering.render import RenderSettings, render
 from ...runtime.job import QUIET, Job
 from ...runtime.memory import SmallerChunks, explain_out_of_memory
 from ...runtime.progress import StepInfo
+from ...runtime.settings import Settings, setting
 from .isosurface import decimate, field_normals, largest_piece, marching_cubes
-from .mesh_file import Mesh, save_mesh
+from .mesh_file import save_mesh
 from .surface_colours import along_normals
 from .texture import VIEW_COUNT, textured
+from .triangles import Mesh
 
 __all__ = ["Mesh", "MeshSettings", "extract_mesh", "save_mesh"]
 
@@ -44,35 +46,23 @@ _BLOCK = 4
 
 
 @dataclass(frozen=True)
-class MeshSettings:
-    """How the surface is extracted.
+class MeshSettings(Settings):
+    """How the surface is extracted."""
 
-    resolution: voxels along the tri-grid box (256: 2.7 mm).
-    level: optical density of the surface in 1 / m; None takes the one at which renderings place the surface.
-    bottom_m: the bust is cut flat at this height; None cuts where the canonical frame ends.
-    largest_only: keep only the largest connected piece (no floaters).
-    max_faces: reduce to about this many triangles; None keeps all. Needs the package fast-simplification.
-    texture_size: side of a texture in texels; None gives colours per vertex only.
-    """
-
-    resolution: int = 256
-    level: float | None = None
-    bottom_m: float | None = None
-    largest_only: bool = True
-    max_faces: int | None = None
-    texture_size: int | None = None
-
-    def __post_init__(self) -> None:
-        if not 16 <= self.resolution <= 1024:
-            raise SettingsError(f"The mesh resolution is {self.resolution}", expected="16 to 1024")
-        if self.level is not None and not (math.isfinite(self.level) and self.level > 0):
-            raise SettingsError(f"The level is {self.level}", expected="a density above 0, in 1 / m")
-        if self.max_faces is not None and self.max_faces < 100:
-            raise SettingsError(f"max_faces is {self.max_faces}", expected="at least 100")
-        if self.bottom_m is not None and not -0.5 <= self.bottom_m <= 0.5:
-            raise SettingsError(f"bottom_m is {self.bottom_m}", expected="-0.5 to 0.5 m, or None")
-        if self.texture_size is not None and not 64 <= self.texture_size <= 8192:
-            raise SettingsError(f"The texture size is {self.texture_size}", expected="64 to 8192")
+    resolution: int = setting(256, "voxels along the tri-grid box (256: 2.7 mm)", least=16, most=1024)
+    level: float | None = setting(
+        None, "optical density of the surface in 1 / m; None takes the one at which renderings place the surface", above=0
+    )
+    bottom_m: float | None = setting(
+        None, "the bust is cut flat at this height; None cuts where the canonical frame ends", least=-0.5, most=0.5
+    )
+    largest_only: bool = setting(True, "keep only the largest connected piece (no floaters)")
+    max_faces: int | None = setting(
+        None, "reduce to about this many triangles; None keeps all. Needs the package fast-simplification", least=100
+    )
+    texture_size: int | None = setting(
+        None, "side of a texture in texels; None gives colours per vertex only", least=64, most=8192
+    )
 
 
 @dataclass(frozen=True)

@@ -8,39 +8,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from ...errors import MeshError, MissingDependencyError, OutputError
 from ...runtime.files import atomic_write
 from ...runtime.images import write_png
 from .mesh_glb import glb_bytes
+from .triangles import Mesh
 
 FORMATS = (".glb", ".obj", ".ply", ".stl")
 TEXTURED_FORMATS = (".glb", ".obj")
-
-
-@dataclass(frozen=True)
-class Mesh:
-    """A triangle mesh on the CPU.
-
-    vertices: [V, 3] float32 metres, y up.  faces: [F, 3] int64, counter-clockwise from outside.
-    colours: [V, 3] float32 sRGB 0..1.  normals: [V, 3] float32 outward unit vectors.
-    level: optical density (1 / m) of the surface.  level_range: smallest and largest density of the field.
-    uvs: [V, 2] float32 places in the texture, 0..1, u right, v down.  texture: [S, S, 3] float32 sRGB 0..1.
-    """
-
-    vertices: Tensor
-    faces: Tensor
-    colours: Tensor
-    normals: Tensor
-    level: float
-    level_range: tuple[float, float]
-    uvs: Tensor | None = None
-    texture: Tensor | None = None
 
 
 def save_mesh(mesh: Mesh, path: str | os.PathLike[str], *, unlit: bool = True, extras: Mapping[str, str] | None = None) -> None:

@@ -9,16 +9,14 @@ import json
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ...runtime.images import png_bytes
-
-if TYPE_CHECKING:
-    from .mesh_file import Mesh
+from .triangles import Mesh
 
 _FLOAT, _UINT16, _UINT32 = 5126, 5123, 5125
 """glTF component types."""

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ...errors import MeshError, SettingsError
 from ...runtime.files import atomic_write
-from .mesh_file import Mesh
+from .triangles import Mesh
 
 PointFormat = Literal["points.ply", "gaussians.ply"]
 POINT_FORMATS: tuple[PointFormat, ...] = ("points.ply", "gaussians.ply")

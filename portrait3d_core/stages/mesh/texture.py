@@ -19,10 +19,10 @@ from ...portrait.portrait import Portrait
 from ...rendering.settings import RenderSettings
 from ...runtime.job import QUIET, Job
 from ..orbit import OrbitSettings, Views, orbit
-from .mesh_file import Mesh
 from .surface_colours import along_normals, in_views, surface_cameras
 from .texture_raster import rasterise
 from .texture_unwrap import GUTTER_PX, Atlas, unwrap
+from .triangles import Mesh
 
 VIEW_COUNT = 14
 _VIEW_SAMPLES = 24

@@ -35,7 +35,7 @@ PERSISTENT = {
     "SkipSynthesis": "SynthesisNetwork",
     "SynthesisLayer": "SynthesisLayer",
     "RolledLayer": "SynthesisLayer",
-    "ToRGB": "ToRGBLayer",
+    "ModulatedToRGB": "ToRGBLayer",
     "RolledToRGB": "ToRGBLayer",
     "FullyConnected": "FullyConnectedLayer",
     "Mapping": "MappingNetwork",

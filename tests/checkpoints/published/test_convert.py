@@ -10,7 +10,7 @@ from builders import SMALL, SMALL_SINGLE, make_read_only, small_generator
 from golden import FULL, needs_full
 from safetensors.torch import load_file
 
-from portrait3d_core.checkpoints.generator_file import load_generator, read_generator_file
+from portrait3d_core.checkpoints.generator_loading import load_generator, read_generator_file
 from portrait3d_core.checkpoints.published import convert as module
 from portrait3d_core.checkpoints.published.convert import convert, converted
 from portrait3d_core.checkpoints.published.generator_layout import DISCRIMINATOR_PREFIX

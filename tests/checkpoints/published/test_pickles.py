@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from portrait3d_core.checkpoints.published.pickles import Inert, Reference
+from portrait3d_core.checkpoints.published.pickles import GlobalName, Inert
 from portrait3d_core.checkpoints.published.torch_files import module_state, read_pickle_file
 from portrait3d_core.errors import ModelFormatError
 
@@ -68,7 +68,7 @@ def test_unknown_objects_stay_inert_with_their_attributes(protocol, tmp_path):
     assert isinstance(value[2], Inert) and value[2].items == [1, 2]
     assert value[3].items == {"a": 1}
     assert value[4].name == "decimal.Decimal" and value[4].args == ("1.5",)
-    assert value[5] == Reference(f"{__name__}.Thing")
+    assert value[5] == GlobalName(f"{__name__}.Thing")
 
 
 @pytest.mark.parametrize("protocol", range(6))
@@ -102,7 +102,7 @@ def test_torch_dtypes_and_sizes(tmp_path):
     value = read(pickle.dumps([torch.float16, torch.Size([2, 3]), torch.device("cuda", 1), torch.strided]), tmp_path)
     assert value[0] is torch.float16 and value[1] == (2, 3)
     assert isinstance(value[2], Inert) and value[2].args == ("cuda", 1)
-    assert isinstance(value[3], (Inert, Reference))
+    assert isinstance(value[3], (Inert, GlobalName))
 
 
 def test_embedded_source_is_neither_run_nor_kept(tmp_path):

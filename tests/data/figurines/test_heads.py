@@ -46,20 +46,20 @@ def random_points(count: int, seed: int = 0) -> torch.Tensor:
     return 0.4 * torch.rand(count, 3, generator=torch.Generator().manual_seed(seed)) - 0.2
 
 
-@pytest.mark.parametrize("toy", ALL_STYLES, ids=HAIR_STYLES)
-def test_distance_is_nearly_a_lower_bound(toy):
+@pytest.mark.parametrize("figurine", ALL_STYLES, ids=HAIR_STYLES)
+def test_distance_is_nearly_a_lower_bound(figurine):
     """A step of the stated fraction hardly ever jumps through the surface."""
     points = random_points(4000).requires_grad_(True)
-    values = distance(points, toy)
+    values = distance(points, figurine)
     (gradient,) = torch.autograd.grad(values.sum(), points)
     assert gradient.norm(dim=-1)[values > 0.002].quantile(0.99) < 1.02 / STEP_FRACTION
 
 
-@pytest.mark.parametrize("toy", ALL_STYLES, ids=HAIR_STYLES)
-def test_sdf_agrees_with_distance(toy):
+@pytest.mark.parametrize("figurine", ALL_STYLES, ids=HAIR_STYLES)
+def test_sdf_agrees_with_distance(figurine):
     points = random_points(1000)
-    value, part = sdf(points, toy)
-    assert torch.equal(value, distance(points, toy))
+    value, part = sdf(points, figurine)
+    assert torch.equal(value, distance(points, figurine))
     assert part.min() >= Part.SKIN and part.max() <= Part.BLUSH
 
 
@@ -96,24 +96,24 @@ def test_depth_leads_to_the_surface():
 @pytest.mark.parametrize("radius", [RADIUS, 1.9])
 def test_silhouette_matches_a_dense_search_along_rays(radius):
     """The sphere tracer with its block culling finds what brute-force sampling of the distance finds."""
-    toy, camera = head(hair_style=3), orbit_cameras([20.0], radius=radius)
-    found = trace(toy, camera, 24).part[0] > 0
+    figurine, camera = head(hair_style=3), orbit_cameras([20.0], radius=radius)
+    found = trace(figurine, camera, 24).part[0] > 0
     v, u = torch.meshgrid(torch.arange(24), torch.arange(24), indexing="ij")
     pixel = torch.stack([(u + 0.5) / 24 - 0.5, (v + 0.5) / 24 - 0.5], -1) / camera.intrinsics[0, 0, 0]
     rays = torch.nn.functional.normalize(torch.cat([pixel, torch.ones(24, 24, 1)], -1), dim=-1)
     directions = rays.reshape(-1, 3) @ camera.cam2world[0, :3, :3].T
     depths = radius + torch.linspace(-0.3, 0.3, 400)
     points = camera.positions[0] + depths[:, None, None] * directions
-    deepest = distance(points.reshape(-1, 3), toy).reshape(400, 24, 24).amin(dim=0)
+    deepest = distance(points.reshape(-1, 3), figurine).reshape(400, 24, 24).amin(dim=0)
     grazing = deepest.abs() < 1e-3
     assert grazing.float().mean() < 0.03
     assert torch.equal((deepest < 0)[~grazing], found[~grazing])
 
 
-@pytest.mark.parametrize("toy", ALL_STYLES, ids=HAIR_STYLES)
-def test_head_fits_the_frame(toy):
-    large = head(hair_style=toy.hair_style, hat=True, shape=(1.0,) * len(SHAPE_FACTORS))
-    for drawn in (toy, large):
+@pytest.mark.parametrize("figurine", ALL_STYLES, ids=HAIR_STYLES)
+def test_head_fits_the_frame(figurine):
+    large = head(hair_style=figurine.hair_style, hat=True, shape=(1.0,) * len(SHAPE_FACTORS))
+    for drawn in (figurine, large):
         part = trace(drawn, orbit_cameras([0.0, 45.0, 90.0, 180.0], 0.0), 64).part
         assert (part[:, :1] == 0).all() and (part[:, :, :2] == 0).all() and (part[:, :, -2:] == 0).all()
         assert (part[:, -1] > 0).any(dim=-1).all(), "the bust must leave the image at the bottom"
@@ -166,9 +166,9 @@ def test_shade_stays_in_its_range():
 def test_samples_belong_to_their_split(split):
     generator = torch.Generator().manual_seed(0)
     for _ in range(50):
-        toy = sample_attributes(generator, split)
-        own_world = toy.hair_colour < GENERATOR_HAIR_COLOURS and toy.shirt < GENERATOR_SHIRTS
-        assert split_of(toy) == split
+        figurine = sample_attributes(generator, split)
+        own_world = figurine.hair_colour < GENERATOR_HAIR_COLOURS and figurine.shirt < GENERATOR_SHIRTS
+        assert split_of(figurine) == split
         assert own_world == (split != "diffusion_only")
 
 
@@ -188,12 +188,12 @@ def test_about_a_tenth_is_held_out_and_it_is_stable():
 def test_codes_round_trip():
     generator = torch.Generator().manual_seed(5)
     for _ in range(100):
-        toy = sample_attributes(generator, "train")
-        code = encode_attributes(toy, generator, 64)
+        figurine = sample_attributes(generator, "train")
+        code = encode_attributes(figurine, generator, 64)
         read = decode_attributes(code)
         assert code.shape == (64,)
-        assert torch.allclose(torch.tensor(read.shape), torch.tensor(toy.shape), atol=1e-3)
-        assert replace(read, shape=toy.shape) == toy
+        assert torch.allclose(torch.tensor(read.shape), torch.tensor(figurine.shape), atol=1e-3)
+        assert replace(read, shape=figurine.shape) == figurine
 
 
 def test_any_normal_vector_is_a_head():

@@ -78,7 +78,7 @@ def test_alpha_serves_as_the_mask():
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_toy_heads_before_their_plain_wall_are_framed_by_their_outline(seed):
+def test_built_in_heads_before_their_plain_wall_are_framed_by_their_outline(seed):
     """Their big painted eyes once led the face finder to half a face."""
     generator = torch.Generator().manual_seed(seed)
     heads = [sample_attributes(generator, "train") for _ in range(4)]

@@ -8,8 +8,8 @@ import torch
 import trimesh
 
 from portrait3d_core.errors import MeshError, OutputError, SettingsError
-from portrait3d_core.stages.mesh.mesh_file import Mesh
 from portrait3d_core.stages.mesh.points import SH_CONSTANT, gaussian_columns, sample_surface, save_points
+from portrait3d_core.stages.mesh.triangles import Mesh
 
 RADIUS = 0.1
 

@@ -10,11 +10,11 @@ from builders import small_portrait
 from portrait3d_core.errors import MeshError
 from portrait3d_core.stages.mesh import texture as texture_module
 from portrait3d_core.stages.mesh import texture_unwrap
-from portrait3d_core.stages.mesh.mesh_file import Mesh
 from portrait3d_core.stages.mesh.surface_colours import in_views, surface_cameras
 from portrait3d_core.stages.mesh.texture import filled, textured
 from portrait3d_core.stages.mesh.texture_raster import nearest_fragments, rasterise
 from portrait3d_core.stages.mesh.texture_unwrap import GUTTER_PX, unwrap
+from portrait3d_core.stages.mesh.triangles import Mesh
 from portrait3d_core.stages.orbit import Views
 
 

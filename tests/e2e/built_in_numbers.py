@@ -1,4 +1,4 @@
-"""Run by ComfyUI's Python: the toy MODEL, CLIP and VAE against diffusers. Prints the largest differences as JSON."""
+"""Run by ComfyUI's Python: the built-in MODEL, CLIP and VAE against diffusers. Prints the largest differences as JSON."""
 
 import json
 

@@ -9,14 +9,14 @@ from .host.schema import schema
 from .host.sockets import CATEGORY
 
 
-class Portrait3DLoadToyDiffusion(io.ComfyNode):
-    """Hands out the toy world's diffusion model as ordinary ComfyUI objects."""
+class Portrait3DLoadBuiltInDiffusion(io.ComfyNode):
+    """Hands out the pack's own diffusion model as ordinary ComfyUI objects."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
-            node_id="Portrait3DLoadToyDiffusion",
-            display_name="Load Toy Diffusion",
+            node_id="Portrait3DLoadBuiltInDiffusion",
+            display_name="Load Built-in Diffusion",
             category=CATEGORY,
             search_aliases=["demo model", "tiny diffusion", "no-download checkpoint", "test model"],
             description=(
@@ -27,7 +27,7 @@ class Portrait3DLoadToyDiffusion(io.ComfyNode):
             inputs=[],
             outputs=[
                 io.Model.Output(display_name="model", tooltip="Diffusion model (v-prediction)."),
-                io.Clip.Output(display_name="clip", tooltip="Text encoder with the toy world's vocabulary."),
+                io.Clip.Output(display_name="clip", tooltip="Text encoder with the vocabulary of the built-in heads."),
                 io.Vae.Output(display_name="vae", tooltip="Image encoder and decoder, 4 px per latent."),
             ],
         )

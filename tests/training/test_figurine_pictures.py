@@ -5,12 +5,12 @@ import torch
 
 from portrait3d_core.data.figurines.captions import parse_caption
 from portrait3d_core.data.figurines.heads import HAIR_COLOURS, is_held_out
-from portrait3d_core.training.dataset import DataSettings, load_data, make_data, picture_batch, soften
+from portrait3d_core.training.figurine_pictures import DataSettings, load_data, make_data, picture_batch, soften
 
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory):
-    path = tmp_path_factory.mktemp("toy") / "maps.safetensors"
+    path = tmp_path_factory.mktemp("built-in") / "maps.safetensors"
     return make_data(DataSettings(heads=3, views_per_head=4), path, on_log=lambda line: None), path
 
 

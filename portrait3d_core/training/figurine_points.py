@@ -1,4 +1,4 @@
-"""What the toy generator is taught with: points of a head with their exact occupancy and colour.
+"""What the built-in generator is taught with: points of a head with their exact occupancy and colour.
 
 Points carry all the information about a head and cost far less than rays: one step sees thousands of them.
 Half lie near the surface, some crowd the face (eyes and mouth are small), the rest fills the box so that

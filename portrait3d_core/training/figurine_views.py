@@ -1,4 +1,4 @@
-"""What the toy generator is taught through the renderer: patches of exact pictures, and the wall behind the head.
+"""What the built-in generator is taught through the renderer: patches of exact pictures, and the wall behind the head.
 
 Points alone leave the renderer's thin edges and the background untaught.
 """
@@ -45,9 +45,9 @@ class ViewSettings:
 
 
 def background_loss(portrait: Portrait) -> Tensor:
-    """Mean absolute difference of the painted background to the toy world's wall."""
+    """Mean absolute difference of the painted background to the wall behind the figurines."""
     if portrait.background is None:
-        raise SettingsError("The toy generator has no background branch", fix="set background_resolution in its config")
+        raise SettingsError("The built-in generator has no background branch", fix="set background_resolution in its config")
     wall = 2 * torch.tensor(BACKGROUND)[:, None, None] - 1
     return (portrait.to_rgb(portrait.background) - wall).abs().mean()
 

@@ -1,11 +1,10 @@
-"""Training pictures of the toy diffusion model: maps without colour on disk, fresh colours for every batch.
+"""Training pictures of the built-in diffusion model: maps without colour on disk, fresh colours for every batch.
 
 One part-id + shade map serves every skin, hair and shirt colour, so 10 000 maps stand for millions of pictures.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from ..data.figurines.captions import training_caption, view_phrase
 from ..data.figurines.render import SHADE_RANGE, colourise, part_colours, trace
 from ..data.figurines.shape import Part
 from ..runtime.files import read_safetensors, write_safetensors
+from .loop import OnLog
 
 IMAGE_PX = 64
 _FACE_FEATURES_FROM = int(Part.SCLERA)
@@ -72,7 +72,7 @@ class PictureBatch:
         return [training_caption(head, view, generator) for head, view in zip(self.heads, self.views)]
 
 
-def make_data(settings: DataSettings, out: Path, on_log: Callable[[str], None] = print) -> MapSet:
+def make_data(settings: DataSettings, out: Path, on_log: OnLog = print) -> MapSet:
     """Trace all maps (about five minutes on one CPU core) and save them to ``out``; an existing file is reused."""
     if out.exists():
         return load_data(out)

@@ -1,4 +1,4 @@
-"""Turntable: one sheet of small pictures from all around, for turning a portrait with the mouse.
+"""Turning sheet: one sheet of small pictures from all around, for turning a portrait with the mouse.
 
 The portrait is baked into voxels first (:mod:`portrait3d_core.rendering.voxels`), so that a sheet takes seconds on a
 processor whatever the generator (docs/method.md, section "Turning preview").
@@ -18,33 +18,31 @@ from ..rendering.voxels import bake, view
 from ..runtime.images import contact_sheet
 from ..runtime.job import QUIET, Job
 from ..runtime.progress import StepInfo
+from ..runtime.settings import Settings, setting
 
-STAGE = "turntable"
+STAGE = "turning sheet"
 
 
 @dataclass(frozen=True)
-class TurntableSettings:
-    """What is on a sheet.
+class TurningSheetSettings(Settings):
+    """What is on a sheet."""
 
-    yaws:        columns, evenly around the head; the first is the front, the next is seen from further towards +x.
-    pitches_deg: rows, heights of the camera in degrees above eye level.
-    resolution:  side of a picture in pixels, even.
-    voxels:      cells along a side of the cube the portrait is baked into, even.
-    """
-
-    yaws: int = 24
-    pitches_deg: tuple[float, ...] = (25.0, 0.0, -25.0)
-    resolution: int = 128
-    voxels: int = 112
+    yaws: int = setting(
+        24, "columns, evenly around the head: the first is the front, the next is seen from further towards +x", least=1
+    )
+    pitches_deg: tuple[float, ...] = setting((25.0, 0.0, -25.0), "rows, heights of the camera in degrees above eye level")
+    resolution: int = setting(128, "side of a picture in pixels, even", least=2)
+    voxels: int = setting(112, "cells along a side of the cube the portrait is baked into, even", least=2)
 
     def __post_init__(self) -> None:
-        if self.yaws < 1 or not self.pitches_deg:
-            raise SettingsError(f"{self.yaws} yaws, pitches {self.pitches_deg}", expected="at least one of each")
-        if min(self.resolution, self.voxels) < 2 or self.resolution % 2 or self.voxels % 2:
-            raise SettingsError(f"resolution {self.resolution}, voxels {self.voxels}", expected="even numbers, at least 2")
+        super().__post_init__()
+        if not self.pitches_deg:
+            raise SettingsError("pitches_deg is empty", expected="at least one height of the camera")
+        if self.resolution % 2 or self.voxels % 2:
+            raise SettingsError(f"resolution {self.resolution}, voxels {self.voxels}", expected="even numbers")
 
 
-def turntable_sheet(portrait: Portrait, settings: TurntableSettings = TurntableSettings(), job: Job = QUIET) -> Tensor:
+def turning_sheet(portrait: Portrait, settings: TurningSheetSettings = TurningSheetSettings(), job: Job = QUIET) -> Tensor:
     """The sheet [rows * resolution, yaws * resolution, 4] on the CPU: sRGB and opacity, 0..1.
 
     ``job.on_step`` hears of every slab of voxels and of every picture, so it can cancel soon.

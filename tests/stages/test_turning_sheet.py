@@ -7,14 +7,14 @@ from portrait3d_core.errors import Cancelled, SettingsError
 from portrait3d_core.portrait.portrait import Portrait
 from portrait3d_core.rendering.voxels import bake, view
 from portrait3d_core.runtime.job import Job
-from portrait3d_core.stages.turntable import TurntableSettings, turntable_sheet
+from portrait3d_core.stages.turning_sheet import TurningSheetSettings, turning_sheet
 
-TINY = TurntableSettings(yaws=4, pitches_deg=(20.0, -10.0), resolution=8, voxels=8)
+TINY = TurningSheetSettings(yaws=4, pitches_deg=(20.0, -10.0), resolution=8, voxels=8)
 
 
 def test_columns_are_yaws_and_rows_are_pitches():
     portrait = small_portrait()
-    sheet = turntable_sheet(portrait, TINY)
+    sheet = turning_sheet(portrait, TINY)
     assert sheet.shape == (16, 32, 4) and sheet.dtype == torch.float32 and sheet.device.type == "cpu"
     voxels = bake(portrait, 8)
     single = view(voxels, orbit_cameras([90.0], -10.0, focal=portrait.scene.focal), 8)
@@ -30,14 +30,14 @@ def test_every_slab_and_picture_is_a_step_and_cancelling_stops():
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        turntable_sheet(small_portrait(), TINY, Job(on_step=stop_in_the_pictures))
+        turning_sheet(small_portrait(), TINY, Job(on_step=stop_in_the_pictures))
     assert steps == [(step, 16) for step in range(1, 11)]
 
 
 @pytest.mark.parametrize("wrong", [{"yaws": 0}, {"pitches_deg": ()}, {"resolution": 7}, {"voxels": 0}, {"voxels": 9}])
 def test_impossible_layouts_are_refused(wrong):
     with pytest.raises(SettingsError):
-        TurntableSettings(**wrong)
+        TurningSheetSettings(**wrong)
 
 
 def test_one_portrait_at_a_time():
@@ -48,4 +48,4 @@ def test_one_portrait_at_a_time():
         type(portrait.to_rgb)(portrait.to_rgb.weight.repeat(2, 1, 1), portrait.to_rgb.bias),
     )
     with pytest.raises(SettingsError, match="2 portraits"):
-        turntable_sheet(two, TINY)
+        turning_sheet(two, TINY)
