@@ -27,7 +27,7 @@ from portrait3d_core.presets.built_in import REFINE as BUILT_IN_REFINE
 from portrait3d_core.stages.align.align import AlignSettings
 from portrait3d_core.stages.distill import distill
 from portrait3d_core.stages.estimate import Estimate, estimate_distill, estimate_fit, estimate_invert
-from portrait3d_core.stages.invert.invert import invert
+from portrait3d_core.stages.invert.invert import Photo, invert
 from portrait3d_core.stages.latents import random_portrait
 from portrait3d_core.stages.refine.fit_views import fit_views
 
@@ -97,14 +97,14 @@ def fitting(portrait: Portrait, generator: Generator, profile: str) -> Case:
 
 
 def inverting(portrait: Portrait, generator: Generator, profile: str) -> Case:
-    """One step of the search, one of the likeness."""
+    """One step of the search, one of the tuning."""
     base = PROFILES[profile].invert_photo
-    likeness = replace(base.tuning, steps=min(1, base.tuning.steps))
+    tuning = replace(base.tuning, steps=min(1, base.tuning.steps))
     align = AlignSettings(method="none", resolution=SIDE_PX)
-    breed = replace(base.evolution, generations=0)
-    settings = replace(base, steps=1, w_samples=8, starts=0, evolution=breed, align=align, tuning=likeness)
-    photo = torch.rand(SIDE_PX, SIDE_PX, 3)
-    return estimate_invert(generator, settings), lambda: invert(photo, generator, settings)
+    evolution = replace(base.evolution, generations=0)
+    settings = replace(base, steps=1, w_samples=8, starts=0, evolution=evolution, align=align, tuning=tuning)
+    photo = Photo(torch.rand(SIDE_PX, SIDE_PX, 3))
+    return estimate_invert(generator, settings), lambda: invert([photo], generator, settings)
 
 
 if __name__ == "__main__":

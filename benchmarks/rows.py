@@ -16,15 +16,16 @@ from portrait3d_core.diffusion.model import DiffusionModel
 from portrait3d_core.diffusion.oracle import Oracle
 from portrait3d_core.generator.layers import Noise
 from portrait3d_core.guidance.residual import Guide, SeenViews, image_gradient
-from portrait3d_core.guidance.views import draw_views
-from portrait3d_core.optimisation.trigrid import LevelOptimiser
-from portrait3d_core.pipeline import text_to_portrait
+from portrait3d_core.optimisation.loop import Look, Seen, optimise
+from portrait3d_core.optimisation.trigrid import OptimiserSettings, optimised_trigrid
+from portrait3d_core.pipeline import Networks, text_to_portrait
 from portrait3d_core.portrait.portrait import Portrait
 from portrait3d_core.portrait.superresolution import super_resolve
 from portrait3d_core.presets import PROFILES, built_in
 from portrait3d_core.rendering.field import for_reading
 from portrait3d_core.rendering.render import RayNoise, RenderSettings, render
 from portrait3d_core.rendering.settings import RAYS_PER_CHUNK
+from portrait3d_core.runtime.job import QUIET
 from portrait3d_core.stages import distill
 from portrait3d_core.stages.mesh.mesh import MeshSettings, density_to_logit, extract_mesh
 from portrait3d_core.stages.orbit import OrbitSettings, orbit
@@ -197,38 +198,37 @@ def distil_step(make_diffusion: Callable[[Subject], DiffusionModel], name: str, 
         weight=settings.residual_weight,
         chroma_weight=settings.chroma_weight,
     )
-    levels = LevelOptimiser(subject.portrait, settings.optimiser, settings.steps, distill.STAGE)
-    generator = torch.Generator().manual_seed(0)
-
-    def step() -> None:
-        views = draw_views(settings.views, subject.portrait.scene, generator)
-        distill.find_gradients(guide, levels, settings, 1, views, distill.draw_moment(settings, 1, generator), RAYS_PER_CHUNK)
-        levels.step(1)
+    random = torch.Generator().manual_seed(0)
+    look = partial(distill.look_at, guide, settings, subject.portrait, random)
 
     def model() -> None:
         count, side = settings.views.per_step, settings.views.resolution
         seen = SeenViews(torch.zeros(count, 3, side, side, device=subject.device), torch.zeros(count))
-        image_gradient(guide, seen, distill.draw_moment(settings, 1, generator))
+        image_gradient(guide, seen, distill.draw_moment(settings, 1, random))
 
-    return Row(name, step, model=model if make_diffusion is sd15_size else None)
+    return Row(
+        name, first_step(subject.portrait, settings.optimiser, look), model=model if make_diffusion is sd15_size else None
+    )
 
 
 def refine_step(name: str, subject: Subject) -> Row:
-    """One step of the fit to edited views: a window of one of them."""
+    """One step of the fit to edited views: always the same random window of one of them."""
     settings = PROFILES["paper"].refine if subject.full_size else built_in.REFINE
     assert settings is not None
-    fine = RenderSettings(settings.resolution, settings.fit_samples, settings.fit_samples, march=settings.march)
-    levels = LevelOptimiser(subject.portrait, settings.optimiser, 1, fit_views.STAGE_FIT)
-    corner = (settings.resolution - settings.crop) // 2
-    patch = (corner, corner, settings.crop)
-    target = torch.zeros(1, 3, settings.crop, settings.crop, device=subject.device)
-    window = fit_views.Window(target, None, refinement_views()[0], patch, 1.0, random_places(subject, fine, patch))
+    black = torch.full((1, 3, settings.resolution, settings.resolution), -1.0, device=subject.device)
+    targets = fit_views.Targets(black, None, refinement_views()[0], [1.0])
 
-    def step() -> None:
-        fit_views.find_gradients(levels, window, settings, fine, RAYS_PER_CHUNK)
-        levels.step(1)
+    def look(current: Portrait, step: int, rays: int) -> Seen:
+        random = torch.Generator().manual_seed(0)
+        return fit_views.look_at(targets, 0, settings, None, random, current, rays)
 
-    return Row(name, step)
+    return Row(name, first_step(subject.portrait, settings.optimiser, look))
+
+
+def first_step(portrait: Portrait, settings: OptimiserSettings, look: Look[Portrait]) -> Work:
+    """One step along what ``look`` sees, over and over; what is made ready before the first is not part of the work."""
+    optimised = optimised_trigrid(portrait, settings, 1, "benchmark")
+    return partial(optimise, optimised, look, 1, QUIET, rays=RAYS_PER_CHUNK)
 
 
 def orbit_row(name: str, subject: Subject) -> Row:
@@ -243,7 +243,7 @@ def pipeline(make_diffusion: Callable[[Subject], DiffusionModel], profile: str, 
     framed = replace(settings.invert_sample.align, method="none")
     settings = replace(settings, invert_sample=replace(settings.invert_sample, align=framed))
     diffusion = make_diffusion(subject)
-    return Row(name, partial(text_to_portrait, "a person with red hair", subject.generator, diffusion, settings))
+    return Row(name, partial(text_to_portrait, "a person with red hair", Networks(subject.generator, diffusion), settings))
 
 
 def random_places(subject: Subject, settings: RenderSettings, window: tuple[int, int, int] | None = None) -> RayNoise:

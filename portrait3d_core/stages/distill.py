@@ -7,6 +7,7 @@ through the renderer into the tri-grid. Decoder, colour head and background stay
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -74,6 +75,7 @@ def distill(
 
     Differs from the paper: cameras are those of all other stages, not horizontally mirrored ones.
     """
+    job, random = job.about(portrait, portrait.device.type, prompt, source_prompt, settings), job.random()
     guide = Guide(
         diffusion,
         prompt,
@@ -83,24 +85,12 @@ def distill(
         weight=settings.residual_weight,
         chroma_weight=settings.chroma_weight,
     )
-    job, random = job.about(portrait, portrait.device.type, prompt, source_prompt, settings), job.random()
     optimised = optimised_trigrid(portrait, settings.optimiser, settings.steps, STAGE)
     average = MovingAverage(optimised.leaves, AVERAGE_DECAY)
     start = optimised.current().clone()  # what moves is changed in place
-
-    def look(current: Portrait, step: int, rays: int) -> Seen:
-        views = draw_views(settings.views, portrait.scene, random).at_most(rays)
-        moment = draw_moment(settings, step, random)
-        rendering = views.render(current)
-        before = render_start(settings, views, start)
-        shown = seen_views(settings, views, rendering, before)
-        found = image_gradient(guide, shown, moment)
-        cost = (rendering.rgb * found.gradient).sum() + shape_cost(settings, step, rendering.mask, before)
-        return Seen(cost, found.loss, rendering.image()[0].detach())
-
     optimise(
         optimised,
-        look,
+        partial(look_at, guide, settings, start, random),
         settings.steps,
         job,
         rays=rays_that_fit(settings.views.rendering, portrait.device),
@@ -111,6 +101,20 @@ def distill(
     )
     levels = average.leaves if average.updates else optimised.leaves
     return optimised.make(levels).clone().with_stage(STAGE, settings, seed=job.seed, diffusion=diffusion.name)
+
+
+def look_at(
+    guide: Guide, settings: DistillSettings, start: Portrait, random: torch.Generator, current: Portrait, step: int, rays: int
+) -> Seen:
+    """What step 1..steps sees of the portrait as it is now, and what that costs; random views and noise."""
+    views = draw_views(settings.views, start.scene, random).at_most(rays)
+    moment = draw_moment(settings, step, random)
+    rendering = views.render(current)
+    before = render_start(settings, views, start)
+    shown = seen_views(settings, views, rendering, before)
+    found = image_gradient(guide, shown, moment)
+    cost = (rendering.rgb * found.gradient).sum() + shape_cost(settings, step, rendering.mask, before)
+    return Seen(cost, found.loss, rendering.image()[0].detach())
 
 
 def draw_moment(settings: DistillSettings, step: int, random: torch.Generator) -> Moment:

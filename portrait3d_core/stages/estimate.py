@@ -97,7 +97,7 @@ class Grid:
         return sum(level.numel() for level in self.trigrid.levels.values())
 
     def optimiser_bytes(self, settings: OptimiserSettings) -> float:
-        """Of a :class:`~.guidance.optimise.LevelOptimiser` and what is kept beside it."""
+        """Of :func:`~.optimisation.trigrid.optimised_trigrid` and what is kept beside it."""
         mixing = MIXING_COPIES if settings.feature_gain > 1 else 0.0
         return NUMBER * self.numbers * (LEVEL_COPIES[settings.name] + mixing)
 
@@ -128,13 +128,16 @@ def estimate_distill(portrait: Portrait, settings: DistillSettings, diffusion_px
 
 
 def estimate_refine(portrait: Portrait, settings: RefineSettings, views: int = 21, *, perceptual: bool = False) -> Estimate:
-    """Of :func:`~.stages.refine.refine` with so many views: its steps are views rendered, edited, and looked at in the fit."""
+    """Of :func:`~.stages.refine.refine.refine` with so many views.
+
+    Its steps are views rendered, views edited, and looks at them in the fit.
+    """
     fit = estimate_fit(portrait, settings, views, perceptual=perceptual)
     return replace(fit, steps=fit.steps + 2 * views)
 
 
 def estimate_fit(portrait: Portrait, settings: RefineSettings, views: int, *, perceptual: bool = False) -> Estimate:
-    """Of :func:`~.stages.fit_views.fit_views` with so many views; ``perceptual``: with a VGG loss."""
+    """Of :func:`~.stages.refine.fit_views.fit_views` with so many views; ``perceptual``: with a VGG loss."""
     grid, samples = Grid.of(portrait), settings.fit_samples
     rendering = RenderSettings(settings.resolution, samples, samples, march=settings.march)
     total = grid.optimiser_bytes(settings.optimiser) + grid.march_bytes(rendering, settings.crop**2)
@@ -143,7 +146,7 @@ def estimate_fit(portrait: Portrait, settings: RefineSettings, views: int, *, pe
 
 
 def estimate_invert(generator: Generator, settings: InvertSettings, photos: int = 1, *, perceptual: bool = False) -> Estimate:
-    """Of :func:`~.stages.invert.invert_photos`; ``perceptual``: with a VGG loss."""
+    """Of :func:`~.stages.invert.invert.invert` with so many photos; ``perceptual``: with a VGG loss."""
     side, upsampler = settings.render.resolution, generator.config.superresolution if settings.superresolution else None
     grid, render = Grid.made_by(generator.config), settings.render
     weights = sum(parameter.numel() for parameter in generator.parameters())

@@ -12,7 +12,10 @@ NAN = float("nan")
 ONE = torch.ones(2)
 
 
-def made(rate=lambda step: 1.0, optimiser=partial(torch.optim.SGD, lr=0.5), **changes):
+SGD = partial(torch.optim.SGD, lr=0.5)
+
+
+def made(rate=lambda step: 1.0, optimiser=SGD, **changes):
     """Two leaves, the value is twice the first plus the second."""
     leaves = {"a": torch.zeros(2, requires_grad=True), "b": torch.zeros(2, requires_grad=True)}
     return Optimised(

@@ -6,7 +6,7 @@ from builders import small_portrait
 
 from portrait3d_core.errors import SettingsError
 from portrait3d_core.optimisation.preconditioning import feature_mixing, mix_features, points_inside, visible_change
-from portrait3d_core.optimisation.trigrid import LevelOptimiser, OptimiserSettings
+from portrait3d_core.optimisation.trigrid import OptimiserSettings, optimised_trigrid
 from portrait3d_core.portrait.decoder import decode
 from portrait3d_core.portrait.trigrid import sample_trigrid
 
@@ -48,8 +48,8 @@ def test_mixing_the_grid_mixes_the_features_of_every_point():
 @pytest.mark.parametrize("gain", [1.0, 10.0])
 def test_an_optimiser_starts_where_the_portrait_is(gain):
     portrait = small_portrait()
-    levels = LevelOptimiser(portrait, OptimiserSettings("adam", 0.1, feature_gain=gain), 10, "test")
-    for resolution, level in levels.result().trigrid.levels.items():
+    optimised = optimised_trigrid(portrait, OptimiserSettings("adam", 0.1, feature_gain=gain), 10, "test")
+    for resolution, level in optimised.current().trigrid.levels.items():
         torch.testing.assert_close(level, portrait.trigrid.levels[resolution], rtol=1e-4, atol=1e-4)
 
 
@@ -68,19 +68,18 @@ def test_a_weak_hue_is_reached_in_fewer_steps():
         decoder.hidden_bias.zero_()
         decoder.hidden_weight[0, 0] = decoder.hidden_weight[1, 1] = 1.0
         decoder.out_weight[1, 0], decoder.out_weight[2, 1] = 1.0, 0.1
-        levels = LevelOptimiser(portrait, OptimiserSettings("adam", 0.05, feature_gain=gain), 20, "test")
+        optimised = optimised_trigrid(portrait, OptimiserSettings("adam", 0.05, feature_gain=gain), 20, "test")
         points = torch.rand(1, 200, 3) * 0.4 - 0.2
         start = decode(decoder, sample_trigrid(portrait.trigrid, points))[1].mT
         target = portrait.to_rgb(start) + 0.1 * hue[:, None]
         for step in range(1, 21):
-            seen = portrait.to_rgb(decode(decoder, sample_trigrid(levels.trigrid(), points))[1].mT)
+            seen = portrait.to_rgb(decode(decoder, sample_trigrid(optimised.current().trigrid, points))[1].mT)
             error = (seen - target).square().mean()
-            error.backward()
-            levels.step(step)
+            optimised.step(step, float(error.detach()), torch.autograd.grad(error, list(optimised.leaves.values())))
         errors[gain] = float(error.detach())
     assert errors[10.0] < 0.5 * errors[1.0]
 
 
 def test_a_gain_below_one_is_refused():
-    with pytest.raises(SettingsError, match="feature gain"):
+    with pytest.raises(SettingsError, match="feature_gain is 0.5"):
         OptimiserSettings(feature_gain=0.5)

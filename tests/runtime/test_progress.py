@@ -2,7 +2,7 @@
 
 import pytest
 
-from portrait3d_core.runtime.progress import Pace, StepInfo, duration
+from portrait3d_core.runtime.progress import Pace, StepInfo, duration, is_due
 
 
 def test_a_step_describes_itself():
@@ -24,3 +24,9 @@ def test_the_time_left_leaves_out_everything_before_the_first_step():
     assert pace.left_s(StepInfo("b", 1, 10), 300.0) is None
     assert pace.left_s(StepInfo("b", 2, 10), 301.0) == 8.0
     assert pace.left_s(StepInfo("b", 1, 10), 400.0) is None  # a stage that starts again
+
+
+def test_what_is_due_every_few_steps_happens_at_the_first_and_the_last_too():
+    assert [step for step in range(1, 13) if is_due(5, step, 12)] == [1, 5, 10, 12]
+    assert [step for step in range(1, 4) if is_due(100, step, 3)] == [1, 3]
+    assert not any(is_due(0, step, 12) for step in range(1, 13))

@@ -41,27 +41,21 @@ def fit_views(
     whatever ``job.on_step`` raises.
     """
     check_pictures(images, cameras, masks, settings.resolution)
-    counts = None if masks is None else masks[:, None].float().clamp(0, 1).to(portrait.device)
-    targets = to_network(images).to(portrait.device)
-    weights = view_weights(cameras.yaw_deg, settings.back_weight).tolist()
-    render_settings = RenderSettings(settings.resolution, settings.fit_samples, settings.fit_samples, march=settings.march)
+    targets = Targets(
+        to_network(images).to(portrait.device),
+        None if masks is None else masks[:, None].float().clamp(0, 1).to(portrait.device),
+        cameras,
+        view_weights(cameras.yaw_deg, settings.back_weight).tolist(),
+    )
     job = job.about(portrait, portrait.device.type, images, cameras, settings, masks, perceptual)
     random = job.random()
     order = torch.cat([torch.randperm(len(images), generator=random) for _ in range(settings.passes)]).tolist()
     optimised = optimised_trigrid(portrait, settings.optimiser, len(order), STAGE_FIT)
 
     def look(current: Portrait, step: int, rays: int) -> Seen:
-        view, window = order[step - 1], draw_window(settings.resolution, settings.crop, random)
-        noise = RayNoise.draw(1, render_settings, random, window.patch)
-        rendering = render(
-            current, cameras[view], replace(render_settings, rays_per_chunk=rays),
-            background=settings.background, noise=noise, patch=window.patch,
-        )  # fmt: skip
-        target, count = (None if every is None else window.of(every[view : view + 1]) for every in (targets, counts))
-        loss = weights[view] * fit_loss(rendering, target, settings, count, perceptual)
-        return Seen(loss, float(loss.detach()), rendering.image()[0].detach())
+        return look_at(targets, order[step - 1], settings, perceptual, random, current, rays)
 
-    rays = rays_that_fit(render_settings, portrait.device)
+    rays = rays_that_fit(fit_rendering(settings), portrait.device)
     optimise(optimised, look, len(order), job, rays=rays, random=random, preview_every=settings.preview_every)
     return optimised.current().clone().with_stage("fit views", settings, seed=job.seed)
 
@@ -86,6 +80,50 @@ def check_pictures(images: Tensor, cameras: Cameras, masks: Tensor | None, side:
             expected="finite numbers",
             fix="look at the pictures: a diffusion model or VAE in half precision can make black ones",
         )
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What renders of a portrait are to look like.
+
+    images: [B, 3, S, S] in -1..1.  counts: [B, 1, S, S] in 0..1, how much each pixel counts, or None where all do.
+    cameras: B.  weights: B numbers, how much each view counts.
+    """
+
+    images: Tensor
+    counts: Tensor | None
+    cameras: Cameras
+    weights: list[float]
+
+
+def look_at(
+    targets: Targets,
+    view: int,
+    settings: RefineSettings,
+    perceptual: Perceptual | None,
+    random: torch.Generator,
+    current: Portrait,
+    rays: int,
+) -> Seen:
+    """How far a random window of one view of the portrait as it is now is from its target."""
+    window, fineness = draw_window(settings.resolution, settings.crop, random), fit_rendering(settings)
+    rendering = render(
+        current,
+        targets.cameras[view],
+        replace(fineness, rays_per_chunk=rays),
+        background=settings.background,
+        noise=RayNoise.draw(1, fineness, random, window.patch),
+        patch=window.patch,
+    )
+    counts = None if targets.counts is None else window.of(targets.counts[view : view + 1])
+    images = window.of(targets.images[view : view + 1])
+    loss = targets.weights[view] * fit_loss(rendering, images, settings, counts, perceptual)
+    return Seen(loss, float(loss.detach()), rendering.image()[0].detach())
+
+
+def fit_rendering(settings: RefineSettings) -> RenderSettings:
+    """How finely the fit renders."""
+    return RenderSettings(settings.resolution, settings.fit_samples, settings.fit_samples, march=settings.march)
 
 
 @dataclass(frozen=True)
