@@ -81,7 +81,7 @@ def _floor(position: np.ndarray, rim: np.ndarray, colour: np.ndarray) -> Mesh:
     """A fan that closes the bust from below."""
     points = np.concatenate([position, [[0.0, FLOOR_Y, BUST_CENTRE_Z]]])
     triangles = np.stack([rim[:, 1], rim[:, 0], np.full(len(rim), len(position))], 1)
-    return make_mesh(points, triangles, (0, -1, 0), colour * 0.5, float(Part.CLOTH), points)
+    return make_mesh(points, triangles, (0, -1, 0), colour, float(Part.CLOTH), points)
 
 
 def _hood(ring: np.ndarray, colour: np.ndarray) -> Mesh:
