@@ -5,7 +5,7 @@ from builders import SMALL, SMALL_SINGLE, small_generator
 from contracts.generators import every_promise
 
 from portrait3d_core.bundle.files import generator_path
-from portrait3d_core.checkpoints.generator_file import load_generator
+from portrait3d_core.checkpoints.generator_loading import load_generator
 
 
 @pytest.fixture(scope="module")

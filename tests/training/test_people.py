@@ -7,7 +7,6 @@ import pytest
 import torch
 from balls import RADIUS_M, write_ball
 
-from portrait3d_core.cameras.cameras import orbit_cameras
 from portrait3d_core.checkpoints.generator_loading import load_generator
 from portrait3d_core.data.head_codes import HeadCodes
 from portrait3d_core.data.head_files import read_views
