@@ -190,7 +190,7 @@ def _sample_levels(trigrid: TriGrid, points: Tensor) -> Tensor:
     columns, rows, slices = (
         torch.stack([along[axis] for axis in axes], dim=1) for axes in (PLANE_COLUMNS, PLANE_ROWS, PLANE_SLICES)
     )
-    position = rearrange(torch.stack([columns, rows], dim=-1), "n plane point axis -> (n plane) point axis")  # metres
+    position = rearrange(torch.stack([columns, rows], dim=-1), "n plane point xy -> (n plane) point xy")  # metres
     found = (
         sample_planes(_as_batch(level), position * (2 / trigrid.plane_size(resolution)))
         for resolution, level in trigrid.levels.items()

@@ -25,5 +25,5 @@ def surface_normals(density: Callable[[Tensor], Tensor], step: float, points: Te
     offsets = step * torch.cat([torch.eye(3), -torch.eye(3)]).to(points)
     probes = points[seen, None] + offsets
     logits = density(rearrange(probes, "ray probe xyz -> (ray probe) xyz"))
-    ahead, behind = rearrange(logits, "(ray sign axis) -> sign ray axis", sign=2, axis=3)
+    ahead, behind = rearrange(logits, "(ray sign xyz) -> sign ray xyz", sign=2, xyz=3)
     return torch.zeros_like(points).index_put((seen,), normalize(behind - ahead, dim=1))

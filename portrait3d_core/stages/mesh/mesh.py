@@ -199,7 +199,7 @@ def _sample_lattice(portrait: Portrait, lattice: _Lattice, level: float) -> tupl
     """
     coarse_shape = [(count - 1) // _BLOCK + 1 for count in lattice.shape]
     steps = torch.meshgrid(*(torch.arange(count, device=lattice.corner.device) for count in coarse_shape), indexing="ij")
-    indices = rearrange(list(steps), "axis x y z -> (x y z) axis") * _BLOCK
+    indices = rearrange(list(steps), "index x y z -> (x y z) index") * _BLOCK
     coarse = _density(portrait, lattice.points(indices)).reshape(coarse_shape).cpu()
 
     field = F.interpolate(coarse[None, None], size=lattice.shape, mode="trilinear", align_corners=True)[0, 0]
