@@ -87,7 +87,9 @@ def _add_common(command: argparse.ArgumentParser) -> None:
         "--diffusion", type=Path, help="diffusers folder or single-file checkpoint; default: the built-in model"
     )
     command.add_argument("--diffusion-config", type=Path, help="folder with configs and tokenizer of a single-file checkpoint")
-    command.add_argument("--profile", choices=sorted(PROFILES), help="default: built-in with the built-in weights, else default")
+    command.add_argument(
+        "--profile", choices=sorted(PROFILES), help="default: built-in with the built-in weights, else default"
+    )
     command.add_argument("--negative", help="what to avoid; default: the profile's")
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--steps", type=int, help="distillation steps")
