@@ -25,6 +25,7 @@ import comfy.model_management  # noqa: E402
 import comfy.model_patcher  # noqa: E402
 import comfy.samplers  # noqa: E402
 import comfy.utils  # noqa: E402
+import einops  # noqa: E402, F401
 import folder_paths  # noqa: E402, F401
 import numpy  # noqa: E402, F401
 import PIL.Image  # noqa: E402, F401

@@ -140,8 +140,8 @@ def test_a_stopped_run_goes_on_with_the_same_command(tmp_path, monkeypatch, caps
 
     left = []
 
-    def stopped(*args, keep, **named):
-        with keep.run("some stage", 3, {}) as run:
+    def stopped(*args, job, **named):
+        with job.keep.run("some stage", 3, {}) as run:
             left.append(list(run.steps()))
             with run.update(run.steps()[0]):
                 pass

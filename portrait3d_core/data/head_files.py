@@ -79,5 +79,7 @@ def read_views(path: Path, *, test: bool) -> HeadViews:
             rgb, part, depth, yaw, pitch = (file[name][chosen] for name in ("rgb", "part", "depth", *angles))
             code = torch.from_numpy(file["code"].astype(np.float32))
     except (OSError, ValueError, KeyError, EOFError) as cause:
-        raise ModelFormatError(f"{path} is no file of a head's views ({cause})", expected=__doc__.split("\n")[0]) from cause
+        raise ModelFormatError(
+            f"{path} is no file of a head's views ({cause})", expected=(__doc__ or "").split("\n")[0]
+        ) from cause
     return HeadViews(code, rgb, part, depth, yaw, pitch)

@@ -170,7 +170,7 @@ def sphere(
     resolution: int = RESOLUTION,
 ) -> Region:
     """A ball of ``radius`` metres, fading to 0 linearly over ``soft_m`` outside of it."""
-    return ellipsoid(centre, (radius,) * 3, soft_m, box_size=box_size, resolution=resolution)
+    return ellipsoid(centre, (radius, radius, radius), soft_m, box_size=box_size, resolution=resolution)
 
 
 def _fading(beyond_m: Tensor, soft_m: float) -> Tensor:
