@@ -18,7 +18,7 @@ from ..portrait.portrait import Portrait, Provenance, ToRGB
 from ..portrait.trigrid import TriGrid
 from .backbone import Backbone, PyramidSynthesis, SkipSynthesis
 from .config import GeneratorConfig
-from .layers import FullyConnected, ModulatedToRGB, Noise
+from .layers import FullyConnected, ModulatedToRGB, Noise, NoiseMode
 from .mapping import Mapping, truncate
 from .pose import PoseBranch
 from .superresolution import SuperResolutionModule
@@ -116,7 +116,7 @@ class Generator(nn.Module):
         self,
         w_plus: Tensor,
         *,
-        noise: str = "const",
+        noise: NoiseMode = "const",
         generator: torch.Generator | None = None,
         background_w: Tensor | None = None,
     ) -> Portrait:

@@ -52,7 +52,7 @@ class Limits:
             return isinstance(value, type(self.default))
         if not _is_finite(value) or (self.above is not None and value <= self.above):
             return False
-        return (self.least is None or value >= self.least) and (self.most is None or value <= self.most)
+        return (self.least is None or not value < self.least) and (self.most is None or value <= self.most)
 
     def words(self) -> str:
         """For example "at least 1 and at most 45", "above 0", "one of sds, nfsd", "a finite number, or None"."""
