@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any
 
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
-from ..portrait3d_core.guidance.score_distillation import LossName
 from ..portrait3d_core.portrait.portrait import Portrait
 from ..portrait3d_core.stages.distill import DistillSettings, distill
 from ..portrait3d_core.stages.estimate import estimate_distill
@@ -27,16 +26,16 @@ from .host.schema import schema
 from .host.sockets import CATEGORY, PortraitSocket
 from .host.widgets import (
     FROM_PROFILE,
-    PROFILE_CHOICE,
+    choice_from_profile,
     control_inputs,
     guidance_inputs,
+    number_from_profile,
     overridden,
     preview_input,
     profile_input,
     profile_named,
     seed_input,
     side_inputs,
-    steps_input,
     taken_control,
 )
 
@@ -60,25 +59,26 @@ class Portrait3DDistill(io.ComfyNode):
                     "The portrait to start from; it is not changed itself.", "Diffusion model that judges the views."
                 ),
                 profile_input(),
-                steps_input("steps", "Length of the optimisation"),
-                io.Float.Input(
+                number_from_profile("steps", distill_of, "steps"),
+                number_from_profile(
                     "cfg",
-                    default=FROM_PROFILE,
-                    min=FROM_PROFILE,
-                    max=200.0,
+                    distill_of,
+                    "guidance_scale",
+                    most=200.0,
                     step=0.1,
-                    tooltip="Guidance scale: how much the text counts. Too much burns colours. -1 takes the profile's.",
+                    more="How much the text counts; too much burns colours.",
                 ),
-                io.Combo.Input(
+                choice_from_profile(
                     "loss",
-                    options=[PROFILE_CHOICE, *get_args(LossName)],
-                    tooltip=(
-                        "Form of the distillation loss. sds: the classic one. nfsd, csd: less grey, at low cfg. "
-                        "multi_step_x0: sharper, slower. reference_delta: keeps what the text does not change."
+                    distill_of,
+                    "loss",
+                    more=(
+                        "sds: the classic one. nfsd, csd: less grey, at low cfg. multi_step_x0: sharper, slower. "
+                        "reference_delta: keeps what the text does not change."
                     ),
                 ),
                 seed_input(),
-                preview_input(),
+                preview_input(DistillSettings),
                 io.Conditioning.Input(
                     "source", optional=True, tooltip="Describes the portrait as it is now; helps the loss reference_delta."
                 ),
@@ -107,7 +107,7 @@ class Portrait3DDistill(io.ComfyNode):
         **widgets,
     ) -> io.NodeOutput:
         control = taken_control(widgets)
-        settings = distill_settings(profile_named(profile).distill, control, **widgets)
+        settings = distill_settings(distill_of(profile), control, **widgets)
         texts = connected(positive=positive, negative=negative, source=source, side=side, back=back)
         prompt = target_prompt(texts)
         source_prompt = None if source is None else SOURCE_PROMPT
@@ -121,6 +121,11 @@ class Portrait3DDistill(io.ComfyNode):
 
         session = {"views": settings.views.per_step, "seed": seed, "control": control, "memory_bytes": needed.memory_bytes}
         return io.NodeOutput(to_wire(run_with_diffusion_model(model, vae, texts, stage, **session)))
+
+
+def distill_of(profile: str) -> DistillSettings:
+    """The settings of a profile. Raises SettingsError."""
+    return profile_named(profile).distill
 
 
 def distill_settings(

@@ -11,13 +11,21 @@ from ..portrait3d_core.cameras.cameras import Cameras
 from ..portrait3d_core.portrait.portrait import Portrait
 from ..portrait3d_core.stages.estimate import estimate_fit
 from ..portrait3d_core.stages.refine.fit_views import fit_views
+from ..portrait3d_core.stages.refine.settings import RefineSettings
 from .host.folders import NO_PERCEPTUAL
 from .host.long_run import long_run, resume_input, run_keeper
 from .host.memory import autograd, on_device, to_wire
 from .host.perceptual import chosen_perceptual, perceptual_input
 from .host.schema import schema
 from .host.sockets import CATEGORY, CamerasSocket, PortraitSocket
-from .host.widgets import overridden, preview_input, profile_input, refine_settings, seed_input, steps_input
+from .host.widgets import (
+    number_from_profile,
+    overridden,
+    preview_input,
+    profile_input,
+    refine_settings,
+    seed_input,
+)
 
 
 class Portrait3DFitViews(io.ComfyNode):
@@ -39,9 +47,9 @@ class Portrait3DFitViews(io.ComfyNode):
                 io.Image.Input("images", tooltip="The edited views: square, one per camera, in the same order."),
                 CamerasSocket.Input("cameras", tooltip="The cameras output of the node that made the views."),
                 profile_input(),
-                steps_input("passes", "How often every view is visited"),
+                number_from_profile("passes", refine_settings, "passes"),
                 seed_input(),
-                preview_input(),
+                preview_input(RefineSettings),
                 io.Mask.Input(
                     "masks", optional=True, tooltip="How much each pixel of the views counts: black parts are left as they are."
                 ),

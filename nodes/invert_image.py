@@ -13,7 +13,8 @@ from ..portrait3d_core.errors import ImageError
 from ..portrait3d_core.stages.align.align import AlignMethod
 from ..portrait3d_core.stages.align.landmarks import measure_face, read_landmarks
 from ..portrait3d_core.stages.estimate import estimate_invert
-from ..portrait3d_core.stages.invert.invert import InvertSettings, Photo, invert
+from ..portrait3d_core.stages.invert.invert import Photo, invert
+from ..portrait3d_core.stages.invert.settings import InvertSettings, TuningSettings
 from .host.folders import NO_PERCEPTUAL
 from .host.images import images_and_masks
 from .host.long_run import long_run, resume_input, run_keeper
@@ -21,7 +22,14 @@ from .host.memory import ManagedGenerator, autograd, to_wire
 from .host.perceptual import chosen_perceptual, perceptual_input
 from .host.schema import schema
 from .host.sockets import CATEGORY, CamerasSocket, GeneratorSocket, LandmarksSocket, PortraitSocket
-from .host.widgets import overridden, preview_input, profile_input, profile_named, seed_input, steps_input
+from .host.widgets import (
+    number_from_profile,
+    overridden,
+    preview_input,
+    profile_input,
+    profile_named,
+    seed_input,
+)
 
 
 class Portrait3DInvertImage(io.ComfyNode):
@@ -53,10 +61,10 @@ class Portrait3DInvertImage(io.ComfyNode):
                         "face: only that way. manual: the crop given below. none: the image is framed already."
                     ),
                 ),
-                steps_input("steps", "Search for the look-alike"),
-                steps_input("tuning_steps", "Adaptation of the portrait itself, 0 = off"),
+                number_from_profile("steps", invert_of, "steps", more="They search for the look-alike."),
+                number_from_profile("tuning_steps", tuning_of, "steps", more="They adapt the portrait itself."),
                 seed_input(),
-                preview_input(),
+                preview_input(InvertSettings),
                 io.Mask.Input("mask", optional=True, tooltip="White on the person. One per image, of the image's size."),
                 _fraction("centre_x", 0.5, -1.0, 2.0, "Manual: centre of the crop, fraction of the image's width."),
                 _fraction("centre_y", 0.5, -1.0, 2.0, "Manual: centre of the crop, fraction of the height."),
@@ -97,7 +105,7 @@ class Portrait3DInvertImage(io.ComfyNode):
         perceptual: str = NO_PERCEPTUAL,
         **widgets,
     ) -> io.NodeOutput:
-        settings = invert_settings(profile_named(profile).invert_photo, **widgets)
+        settings = invert_settings(invert_of(profile), **widgets)
         with autograd():
             shots = photos(image, mask, cameras, landmarks)
             distance = chosen_perceptual(perceptual)
@@ -112,6 +120,16 @@ class Portrait3DInvertImage(io.ComfyNode):
                     job=job,
                 )
         return io.NodeOutput(to_wire(found.portrait), found.aligned.cpu(), found.camera)
+
+
+def invert_of(profile: str) -> InvertSettings:
+    """The settings of a profile for a user's photo. Raises SettingsError."""
+    return profile_named(profile).invert_photo
+
+
+def tuning_of(profile: str) -> TuningSettings:
+    """What a profile says of the last part of an inversion. Raises SettingsError."""
+    return invert_of(profile).tuning
 
 
 def photos(images: Tensor, masks: Tensor | None, cameras: Cameras | None, landmarks: Any) -> list[Photo]:
@@ -146,5 +164,5 @@ def invert_settings(
 ) -> InvertSettings:
     """The profile's settings with the node's widgets applied."""
     align = replace(base.align, method=alignment, centre=(centre_x, centre_y), size=size, zoom=zoom)
-    likeness = overridden(base.tuning, steps=tuning_steps)
-    return replace(overridden(base, steps=steps), align=align, tuning=likeness, preview_every=preview_every)
+    tuning = overridden(base.tuning, steps=tuning_steps)
+    return replace(overridden(base, steps=steps), align=align, tuning=tuning, preview_every=preview_every)

@@ -18,15 +18,14 @@ from .host.perceptual import chosen_perceptual, perceptual_input
 from .host.schema import schema
 from .host.sockets import CATEGORY, PortraitSocket
 from .host.widgets import (
-    FROM_PROFILE,
     control_inputs,
     guidance_inputs,
+    number_from_profile,
     overridden,
     profile_input,
     refine_settings,
     seed_input,
     side_inputs,
-    steps_input,
     taken_control,
 )
 
@@ -51,16 +50,11 @@ class Portrait3DRefineViews(io.ComfyNode):
                     "Usually from SDS Distill; it is not changed itself.", "Diffusion model that redraws the views."
                 ),
                 profile_input(),
-                io.Float.Input(
-                    "strength",
-                    default=FROM_PROFILE,
-                    min=FROM_PROFILE,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="How much of a view is redrawn, 0 to 1, like KSampler's denoise. -1 takes the profile's.",
+                number_from_profile(
+                    "strength", refine_settings, "strength", more="How much of a view is redrawn, like KSampler's denoise."
                 ),
-                steps_input("edit_steps", "Redrawing of each view"),
-                steps_input("passes", "How often the fit visits every view"),
+                number_from_profile("edit_steps", refine_settings, "edit_steps"),
+                number_from_profile("passes", refine_settings, "passes"),
                 seed_input(),
                 *side_inputs(),
                 *control_inputs(),

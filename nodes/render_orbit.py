@@ -127,6 +127,7 @@ class Portrait3DRenderOrbit(io.ComfyNode):
         head = on_device(posed)
         cameras = begun_at(camera_path(path, frames, pitch, portrait.scene.focal), head, camera, camera_space)
         views = orbit(head, cameras, orbit_settings(**rendering), Job(on_step=report_progress(pictures=False)))
+        assert views.normal is not None, "orbit_settings asks for normals"
         video = Types.VideoComponents(images=views.rgb, frame_rate=Fraction(fps), audio=None)
         return io.NodeOutput(
             views.rgb,

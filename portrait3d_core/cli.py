@@ -87,8 +87,10 @@ def _add_common(command: argparse.ArgumentParser) -> None:
         "--diffusion", type=Path, help="diffusers folder or single-file checkpoint; default: the built-in model"
     )
     command.add_argument("--diffusion-config", type=Path, help="folder with configs and tokenizer of a single-file checkpoint")
-    command.add_argument("--preset", choices=sorted(PROFILES), help="default: built-in with the built-in weights, else default")
-    command.add_argument("--negative", help="what to avoid; default: the preset's")
+    command.add_argument(
+        "--profile", choices=sorted(PROFILES), help="default: built-in with the built-in weights, else default"
+    )
+    command.add_argument("--negative", help="what to avoid; default: the profile's")
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--steps", type=int, help="distillation steps")
     command.add_argument("--invert-steps", type=int, help="latent optimisation steps")
@@ -167,9 +169,9 @@ def _inspect(args: argparse.Namespace) -> None:
 
 
 def _profile(args: argparse.Namespace) -> Profile:
-    """The chosen preset with the command line's changes."""
+    """The chosen profile with the command line's changes."""
     custom = args.generator is not None or args.diffusion is not None
-    profile = PROFILES[args.preset or ("default" if custom else "built-in")]
+    profile = PROFILES[args.profile or ("default" if custom else "built-in")]
     profile = profile.with_steps(distill=args.steps, invert=args.invert_steps)
     if args.no_refine:
         profile = replace(profile, refine=None)

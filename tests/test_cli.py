@@ -73,7 +73,7 @@ def test_a_vgg_file_is_what_inversion_and_refinement_compare_with(tmp_path, monk
     monkeypatch.setattr(pipeline, "refine", refined)
     write_png(torch.rand(64, 64, 3), tmp_path / "photo.png")
     words = ["x"] if command == "generate" else [str(tmp_path / "photo.png"), "--prompt", "x"]
-    options = ["--preset", "fast", "--output", str(tmp_path / "o"), "--perceptual", str(vgg_file), "--negative", ""]
+    options = ["--profile", "fast", "--output", str(tmp_path / "o"), "--perceptual", str(vgg_file), "--negative", ""]
     assert main([command, *words, *options]) == 130
     weight = asked["invert"].convolutions[0][0]
     assert asked["refine"] is asked["invert"] and torch.equal(weight, vgg_weights()["features.0.weight"])
@@ -119,7 +119,7 @@ def test_absurd_settings_are_refused(tmp_path, capsys):
 def test_a_prompt_beyond_the_token_limit(tmp_path, capsys):
     long_prompt = "photo " * 200
     arguments = ["generate", long_prompt, "--output", str(tmp_path), "--diffusion", str(diffusion_folder()), *QUICK]
-    assert main([*arguments, "--preset", "built-in"]) == 1
+    assert main([*arguments, "--profile", "built-in"]) == 1
     assert "tokens" in capsys.readouterr().err
 
 

@@ -241,7 +241,7 @@ def run_with_diffusion_model(
     return sampler.result
 
 
-def _encoder_for_gradients(vae: Any) -> nn.Module:
+def _encoder_for_gradients(vae: Any) -> Any:
     """A float32 copy of the VAE's encoder that autograd accepts, on the VAE's device.
 
     ComfyUI makes and moves weights under inference mode, which forbids gradients through them for ever; a copy made

@@ -93,6 +93,7 @@ def _plain(value: Any, sample: bool = True) -> Any:
         return type(value).__qualname__, _weights(value.state_dict())
     if is_dataclass(value) and not isinstance(value, type):
         return type(value).__qualname__, [_plain(getattr(value, field.name), sample) for field in fields(value)]
-    if hasattr(value, "weights") and hasattr(value, "loaded_keys"):  # a LoRA of any kind
-        return type(value).__qualname__, _plain(value.weights, sample)
+    weights = getattr(value, "weights", None)
+    if weights is not None and hasattr(value, "loaded_keys"):  # a LoRA of any kind
+        return type(value).__qualname__, _plain(weights, sample)
     raise Unidentifiable(f"A {type(value).__qualname__}")

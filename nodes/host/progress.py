@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 from comfy.utils import ProgressBar
 from server import PromptServer
@@ -29,7 +30,7 @@ class NodeProgress:
     node_id: str | None = None
     pictures: bool = True
     last: StepInfo | None = None
-    _bar: ProgressBar | None = None
+    _bar: Any = None
     _pace: Pace = field(default_factory=Pace)
     _text_due: float = 0.0
     _preview_due: float = 0.0

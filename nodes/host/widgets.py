@@ -1,22 +1,30 @@
-"""Inputs that several nodes share, and settings taken from a profile unless a widget says otherwise."""
+"""Inputs that several nodes share, and settings taken from a profile unless a widget says otherwise.
+
+A number or a choice that is a field of a settings class takes its limits, its choices and its explanation from there.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from comfy_api.latest import io
 
 from ...portrait3d_core.presets import PROFILES, Profile
 from ...portrait3d_core.presets.built_in import REFINE as BUILT_IN_REFINE
 from ...portrait3d_core.rendering.hints import HintName
-from ...portrait3d_core.runtime.settings import check_choice
-from ...portrait3d_core.stages.pose import LIMITS_DEG, PoseSettings
+from ...portrait3d_core.runtime.settings import MAX_STEPS, Limits, Settings, check_choice, limits_of
+from ...portrait3d_core.stages.distill import DistillSettings
+from ...portrait3d_core.stages.pose import LIMITS_DEG, Angles, PoseSettings
 from ...portrait3d_core.stages.refine.settings import RefineSettings
 from .control import ViewControl
 from .sockets import PortraitSocket
 
-Settings = TypeVar("Settings")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+AnySettings = TypeVar("AnySettings", bound="DataclassInstance")
 
 FROM_PROFILE = -1
 """Value of a number widget that leaves the setting to the profile."""
@@ -24,7 +32,6 @@ PROFILE_CHOICE = "from profile"
 """The same for a dropdown."""
 DEFAULT_PROFILE = "built-in"
 MAX_SEED = 2**32 - 1
-MAX_STEPS = 100_000
 
 
 def profile_input() -> io.Combo.Input:
@@ -40,10 +47,80 @@ def profile_input() -> io.Combo.Input:
     )
 
 
-def steps_input(name: str, what: str) -> io.Int.Input:
-    """A number of optimisation steps."""
-    tooltip = f"{what}, in steps. -1 takes the profile's."
-    return io.Int.Input(name, default=FROM_PROFILE, min=FROM_PROFILE, max=MAX_STEPS, tooltip=tooltip)
+def number_input(
+    name: str,
+    settings: type[Settings],
+    field: str,
+    *,
+    default: float | None = None,
+    most: float | None = None,
+    step: float = 0.01,
+    more: str = "",
+) -> io.Int.Input | io.Float.Input:
+    """The number that is a field of a settings class, a whole one where the field is.
+
+    default: where the node's is not the field's.  most: where the field has no upper limit; browsers want one.
+    more: what a user needs to know besides the field's own words.
+    """
+    limits = limits_of(settings)[field]
+    start = limits.default if default is None else default
+    return _number(name, limits, start, limits.least, most, step, _tooltip(limits.doc, more))
+
+
+def number_from_profile(
+    name: str,
+    settings_of: Callable[[str], Settings],
+    field: str,
+    *,
+    most: float | None = None,
+    step: float = 0.01,
+    more: str = "",
+) -> io.Int.Input | io.Float.Input:
+    """:func:`number_input` of a stage's settings which starts at -1, the profile's own number.
+
+    settings_of: the stage's settings by the name of a profile.
+    """
+    limits = limits_of(type(settings_of(DEFAULT_PROFILE)))[field]
+    tooltip = _tooltip(limits.doc, more, f"-1 takes the profile's: {_in_profiles(settings_of, field)}.")
+    return _number(name, limits, FROM_PROFILE, FROM_PROFILE, most, step, tooltip)
+
+
+def choice_from_profile(name: str, settings_of: Callable[[str], Settings], field: str, *, more: str) -> io.Combo.Input:
+    """The dropdown of the choices that a field of a stage's settings has; the first leaves it to the profile."""
+    limits = limits_of(type(settings_of(DEFAULT_PROFILE)))[field]
+    tooltip = _tooltip(limits.doc, more, f"{PROFILE_CHOICE}: {_in_profiles(settings_of, field)}.")
+    return io.Combo.Input(name, options=[PROFILE_CHOICE, *limits.choices], tooltip=tooltip)
+
+
+def _number(
+    name: str, limits: Limits, default: float, least: float | None, most: float | None, step: float, tooltip: str
+) -> io.Int.Input | io.Float.Input:
+    low, high = least, most if limits.most is None else limits.most
+    if not isinstance(limits.default, int):
+        return io.Float.Input(name, default=default, min=low, max=high, step=step, tooltip=tooltip)
+    start, low, high = (None if number is None else int(number) for number in (default, low, high))
+    return io.Int.Input(name, default=start, min=low, max=high, tooltip=tooltip)
+
+
+def _in_profiles(settings_of: Callable[[str], Settings], field: str) -> str:
+    """For example "built-in 60, default 2000"."""
+    values = {name: _words(getattr(settings_of(name), field)) for name in PROFILES}
+    if len(set(values.values())) == 1:
+        return f"{values[DEFAULT_PROFILE]} in all"
+    return ", ".join(f"{name} {value}" for name, value in values.items())
+
+
+def _words(value: Any) -> str:
+    """A setting as text; a pair of equal numbers as one of them."""
+    if isinstance(value, tuple):
+        return " to ".join(dict.fromkeys(map(_words, value)))
+    return value if isinstance(value, str) else f"{value:g}"
+
+
+def _tooltip(doc: str, *more: str) -> str:
+    """What a field means, as a sentence without its pointer into the code; then ``more``."""
+    meaning = doc.split(", see ")[0]
+    return " ".join([f"{meaning[0].upper()}{meaning[1:]}.", *filter(None, more)])
 
 
 def seed_input() -> io.Int.Input:
@@ -58,15 +135,9 @@ def seed_input() -> io.Int.Input:
     )
 
 
-def preview_input() -> io.Int.Input:
-    """How often a live preview is shown."""
-    return io.Int.Input(
-        "preview_every",
-        default=10,
-        min=1,
-        max=MAX_STEPS,
-        tooltip="Show the current look on the node every so many steps. Small numbers cost time.",
-    )
+def preview_input(settings: type[Settings]) -> io.Int.Input | io.Float.Input:
+    """How often a stage with these settings shows a live preview."""
+    return number_input("preview_every", settings, "preview_every", default=10, most=MAX_STEPS, more="Small numbers cost time.")
 
 
 def guidance_inputs(portrait: str, model: str) -> list:
@@ -104,7 +175,7 @@ def control_inputs() -> list:
         ),
         io.Combo.Input(
             "control_hint",
-            options=[name for name in get_args(HintName) if name != "none"],
+            options=[name for name in limits_of(DistillSettings)["hint"].choices if name != "none"],
             optional=True,
             tooltip=(
                 "What the ControlNet was trained on. depth: near is white. normal: as seen by the camera, red left, green up, "
@@ -168,8 +239,12 @@ def pose_inputs(*, optional: bool) -> list[io.Float.Input]:
 
 def pose_settings(angles: dict[str, float]) -> PoseSettings:
     """The core's settings for the widgets of :func:`pose_inputs` that are given, taken out of ``angles``."""
-    neck, head = (tuple(angles.pop(f"{joint}_{axis}", 0.0) for axis in ("nod", "turn", "tilt")) for joint in ("neck", "head"))
-    return PoseSettings(neck, head)
+
+    def of(joint: str) -> Angles:
+        nod, turn, tilt = (angles.pop(f"{joint}_{axis}", 0.0) for axis in ("nod", "turn", "tilt"))
+        return nod, turn, tilt
+
+    return PoseSettings(of("neck"), of("head"))
 
 
 def profile_named(name: str) -> Profile:
@@ -183,7 +258,7 @@ def refine_settings(name: str) -> RefineSettings:
     return profile_named(name).refine or BUILT_IN_REFINE
 
 
-def overridden(settings: Settings, **values: Any) -> Settings:
+def overridden(settings: AnySettings, **values: Any) -> AnySettings:
     """``settings`` with those of ``values`` that were not left to the profile."""
     kept = {name: value for name, value in values.items() if value not in (FROM_PROFILE, PROFILE_CHOICE)}
-    return replace(settings, **kept)  # type: ignore[type-var]
+    return replace(settings, **kept)

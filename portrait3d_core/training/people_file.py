@@ -21,7 +21,7 @@ from .loop import Lesson, Moment, OnLog, Schedule, Stage, Training
 from .mapping_lesson import teach_mapping
 
 NAME = "portrait3d-people-v1"
-MAPPING_STEPS, WALL_STEPS = 6000, 300
+MAPPING_STEPS, WALL_STEPS = 6000, 1500
 AVERAGE_CODES = 10000
 SHORTEST_Z = 64
 RELEARNT = ("backbone.mapping.", "pose_branch.")

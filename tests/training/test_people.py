@@ -5,15 +5,14 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from balls import RADIUS_M, write_ball
 
-from portrait3d_core.cameras.cameras import orbit_cameras
 from portrait3d_core.checkpoints.generator_loading import load_generator
 from portrait3d_core.data.head_codes import HeadCodes
-from portrait3d_core.data.head_files import DEPTH_STEPS, NEAREST_M, PICTURE_PX, TEST_PITCH, TEST_YAWS, read_views
+from portrait3d_core.data.head_files import read_views
 from portrait3d_core.errors import SettingsError
 from portrait3d_core.generator.config import GeneratorConfig
 from portrait3d_core.portrait.portrait import Scene
-from portrait3d_core.rendering.rays import camera_rays
 from portrait3d_core.training.code_world import CodeWorld, find_choices
 from portrait3d_core.training.loop import Schedule, Stage
 from portrait3d_core.training.people import CHECKPOINT, HeadLibrary, PeopleTraining, people_training, read_people
@@ -36,28 +35,10 @@ TINY = GeneratorConfig(
 SURFACE = SurfaceSettings(pixels=400, kept=2000, kept_empty=500)
 SCHEDULE = Schedule((Stage(1, 2, 1e-2, 4), Stage(1, 2, 1e-2, 8)), steps=8, warmup_steps=2, average_decay=0.99)
 SETTINGS = PeopleTraining(SCHEDULE, TINY, SURFACE, held_out=1)
-RADIUS_M = 0.1
 
 
 def silent(line):
     pass
-
-
-def write_ball(path, code, views=3):
-    """A ball around the world's origin whose colour is the code's first three numbers."""
-    yaw = np.concatenate([np.arange(views) * 360 / views + 10, TEST_YAWS])
-    pitch = np.concatenate([np.linspace(-10, 20, views), np.full(len(TEST_YAWS), TEST_PITCH)])
-    origins, directions = camera_rays(orbit_cameras(yaw.tolist(), pitch.tolist()), PICTURE_PX)
-    middle = -(origins * directions).sum(-1)
-    miss = (origins + middle[..., None] * directions).square().sum(-1)
-    hit = miss < RADIUS_M**2
-    distance = middle - (RADIUS_M**2 - miss).clamp_min(0).sqrt()
-    shape = (len(yaw), PICTURE_PX, PICTURE_PX)
-    depth = ((distance - NEAREST_M) * DEPTH_STEPS).clamp(0, 65535).reshape(shape).numpy().astype(np.uint16)
-    colour = (np.clip(np.asarray(code[:3]) * 0.3 + 0.5, 0, 1) * 255).astype(np.uint8)
-    rgb = np.broadcast_to(colour, (*shape, 3))
-    part = hit.reshape(shape).numpy().astype(np.uint8)
-    np.savez(path, code=np.asarray(code, np.float32), rgb=rgb, part=part, depth=depth, yaw=yaw, pitch=pitch)
 
 
 @pytest.fixture(scope="module")

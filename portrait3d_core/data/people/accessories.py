@@ -99,41 +99,35 @@ def hat(person: Person, anatomy: Anatomy) -> Mesh:
     ring = loop(position[np.unique(open_edges(triangles))])
     out = unit((ring - ring.mean(0)) * [1, 0, 1])
     if person.hat == "beanie":
-        meshes.append(_ribbed(_folded(ring, out, colour)))
+        meshes.append(_band(ring, out, colour, ribs=1.0))
     elif person.hat == "cap":
         meshes += [tube(ring, 0.0022, colour * 0.8, Part.HAT, closed=True, sides=6), _peak(ring, out, colour * 0.85)]
     else:
-        meshes += [_brim(ring, out, colour), _folded(ring, out, colour * 0.35)]
+        meshes += [_brim(ring, out, colour), _band(ring, out, colour * 0.35, ribs=0.0)]
     return join(meshes)
 
 
-def _ribbed(mesh: Mesh) -> Mesh:
-    mesh.aux[:, 2] = 1.0
-    return mesh
-
-
 def _sheet(rows: list[np.ndarray], colour: np.ndarray, closed: bool) -> Mesh:
-    """A surface through lines [N, 3] that follow each other; seen from both sides."""
+    """A surface through lines [N, 3] that follow each other, lit from above and seen from both sides."""
     points = np.stack(rows)
     triangles = lattice(len(rows), points.shape[1], False, closed)
     flat = points.reshape(-1, 3)
     normal = normals_of(flat, triangles)
     normal = normal * np.where(normal[:, 1:2].mean() < 0, -1.0, 1.0)
-    aux = np.zeros((len(flat), 4))
-    aux[:, 0] = np.tile(np.linspace(0, 1, points.shape[1]), len(rows))
-    return make_mesh(flat, triangles, normal, colour, float(Part.HAT), flat, aux)
+    return make_mesh(flat, triangles, normal, colour, float(Part.HAT), flat)
 
 
-def _folded(ring: np.ndarray, out: np.ndarray, colour: np.ndarray) -> Mesh:
+def _band(ring: np.ndarray, out: np.ndarray, colour: np.ndarray, ribs: float) -> Mesh:
     """A band 26 mm high around the crown."""
     rows = [
         ring + r * out + [0, h, 0]
         for r, h in ((-0.001, -0.004), (0.004, -0.005), (0.006, 0.004), (0.005, 0.018), (-0.002, 0.022))
     ]
-    mesh = _sheet(rows, colour, True)
-    mesh.normal[:] = np.tile(out + [0, 0.15, 0], (len(rows), 1))
-    mesh.aux[:, 0] *= 2.0
-    return mesh
+    flat, count = np.concatenate(rows), len(rows)
+    aux = np.zeros((len(flat), 4))
+    aux[:, 0], aux[:, 2] = np.tile(np.linspace(0, 2, len(ring)), count), ribs
+    normal = unit(np.tile(out + [0, 0.15, 0], (count, 1)))
+    return make_mesh(flat, lattice(count, len(ring), False, True), normal, colour, float(Part.HAT), flat, aux)
 
 
 def _peak(ring: np.ndarray, out: np.ndarray, colour: np.ndarray) -> Mesh:

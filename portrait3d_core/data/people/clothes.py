@@ -35,8 +35,8 @@ def extra_thickness(person: Person, anatomy: Anatomy) -> np.ndarray | None:
     return smoothstep(6.15, 5.85, topo.rest[:, 1])[:, None] * 0.012 * normals_of(anatomy.neutral, topo.triangles)
 
 
-def garment(person: Person, anatomy: Anatomy) -> Mesh:
-    """What the person wears."""
+def garment(person: Person, anatomy: Anatomy) -> tuple[Mesh, np.ndarray]:
+    """(what the person wears, the line [72, 3] that its collar follows)."""
     topo = topology()
     rest, line = topo.rest, neckline(person.garment, topo.rest)
     colour = linear(CLOTH_COLOURS[person.cloth_colour])
@@ -63,8 +63,9 @@ def garment(person: Person, anatomy: Anatomy) -> Mesh:
     shade = 0.85 if colour.max() > 0.02 else 1.3
     meshes.append(tube(ring, radius, colour * shade, Part.COLLAR, closed=True))
     if person.garment == "hoodie":
-        meshes.append(_hood(ring, colour))
-    return join(meshes)
+        path, thick = hood(ring)
+        meshes.append(tube(path, thick, colour * 0.95, Part.CLOTH, closed=True, sides=12, squash=1.15))
+    return join(meshes), ring
 
 
 def _bust(v: np.ndarray) -> np.ndarray:
@@ -81,16 +82,19 @@ def _floor(position: np.ndarray, rim: np.ndarray, colour: np.ndarray) -> Mesh:
     """A fan that closes the bust from below."""
     points = np.concatenate([position, [[0.0, FLOOR_Y, BUST_CENTRE_Z]]])
     triangles = np.stack([rim[:, 1], rim[:, 0], np.full(len(rim), len(position))], 1)
-    return make_mesh(points, triangles, (0, -1, 0), colour * 0.5, float(Part.CLOTH), points)
+    return make_mesh(points, triangles, (0, -1, 0), colour, float(Part.CLOTH), points)
 
 
-def _hood(ring: np.ndarray, colour: np.ndarray) -> Mesh:
-    """A hood lying on the back: a thick roll around the neck that hangs deeper behind."""
+def hood(ring: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(path [72, 3], radius [72]) of a hood lying on the back: a thick roll around the neck that hangs deeper behind.
+
+    ring: the line of the collar.
+    """
     out = (ring - ring.mean(0)) * [1, 0, 1]
     back = smoothstep(0.03, -0.06, ring[:, 2] - ring[:, 2].mean())
     path = ring + unit(out) * (0.010 + 0.016 * back)[:, None]
     path[:, 1] += 0.002 + 0.004 * back - 0.010 * (1 - back)
-    return tube(path, 0.011 + 0.013 * back, colour * 0.95, Part.CLOTH, closed=True, sides=12, squash=1.15)
+    return path, 0.011 + 0.013 * back
 
 
 def open_edges(triangles: np.ndarray) -> np.ndarray:

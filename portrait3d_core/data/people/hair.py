@@ -13,6 +13,7 @@ from .assets import topology
 from .attributes import HAIR_STYLES
 from .hair_growth import LENGTH_LIMIT, STYLES, Grown, grow
 from .meshes import smoothstep
+from .needs import optional
 from .regions import above_hairline, recession
 from .strands import Look, carrier
 
@@ -107,3 +108,18 @@ def under_hat(points: np.ndarray, style: Worn, neutral: np.ndarray, above_band: 
     pressed = surface + offset * np.minimum(1, 0.004 / np.maximum(distance, 1e-6))
     inside = smoothstep(-0.16, 0.02, above_band)[..., None] * smoothstep(0.10, 0.06, distance)
     return points + inside * (pressed - points)
+
+
+def outside(points: np.ndarray, path: np.ndarray, radius: np.ndarray) -> np.ndarray:
+    """Strands [N, K, 3] moved out of a closed roll around ``path`` [P, 3] with a radius [P] at each of its points."""
+    fine = np.concatenate([path, 0.5 * (path + np.roll(path, -1, 0))])
+    thick = np.concatenate([radius, 0.5 * (radius + np.roll(radius, -1))]) + 0.007
+    distance, near = optional("scipy.spatial").cKDTree(fine).query(points, distance_upper_bound=float(thick.max()))
+    inside = distance < thick[np.minimum(near, len(fine) - 1)]
+    away = points[inside] - fine[near[inside]]
+    away[:, 1] = np.maximum(away[:, 1], 0)  # hair lies on the roll, never below it
+    moved = points.copy()
+    moved[inside] = (
+        fine[near[inside]] + away / np.linalg.norm(away, axis=1, keepdims=True).clip(1e-6) * thick[near[inside], None]
+    )
+    return moved

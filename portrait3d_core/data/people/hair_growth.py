@@ -53,7 +53,7 @@ class Style:
 
 STYLES: dict[str, Style] = {
     "buzz cut": Style(5600, 0.0060, 0.2, 3, 0.0026, 0.55, 0, 0.7, (0.0005, 0.004), 0.3, 0, gloss=0.45),
-    "short crop": Style(2700, 0.034, 0.3, 6, 0.0044, 0.75, 0.05, 0.55, (0.002, 0.020), 0.26, 0.35),
+    "short crop": Style(2900, 0.034, 0.3, 6, 0.0042, 0.60, 0.05, 0.62, (0.002, 0.018), 0.20, 0.40),
     "side part": Style(2600, 0.075, 0.25, 9, 0.0052, 0.55, 0.10, 0.75, (0.002, 0.022), 0.12, 0.45),
     "slicked back": Style(2500, 0.11, 0.12, 10, 0.0052, 0.35, 0.10, 0.95, (0.002, 0.014), 0.06, 0.35),
     "bob": Style(2300, 0.30, 0.04, 13, 0.0070, 0.35, 0.55, 0.55, (0.004, 0.026), 0.06, 0.35, cut_y=-0.035),
@@ -70,6 +70,8 @@ _GATHERED = ("bun", "ponytail")
 _CURTAINS = ("bob", "long straight", "long wavy", "curly")
 """Styles that hang beside the face and must leave it free."""
 _SHOULDER_FLOOR_Y = -0.178
+_WHORL = (0.12, 8.35, 0.05)
+"""Where short hair turns away from the crown, on the rest mesh, dm."""
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,8 @@ def _sow(name: str, style: Style, rng: np.random.Generator) -> _Strands:
     part = {"side part": 0.28, "bob": 0.22, "long straight": 0.08, "long wavy": 0.2}.get(name)
     if part is not None:  # more along the parting, where hair turns away and would leave the scalp bare
         weight = weight * (1 + 2.0 * np.exp(-(((topo.rest[:, 0] - part) / 0.10) ** 2)) * smoothstep(7.9, 8.1, topo.rest[:, 1]))
+    if name == "short crop":  # the same around the whorl
+        weight = weight * (1 + 2.0 * np.exp(-(((topo.rest - _WHORL) ** 2).sum(1) / 0.12**2)))
     roots: Roots = scatter(weight, style.strands, rng)
     rest, count = roots.at(topo.rest), style.strands
     faded = name in ("short crop", "side part")
@@ -168,7 +172,7 @@ def _sow(name: str, style: Style, rng: np.random.Generator) -> _Strands:
         layer=rng.random(count) ** 0.8,
         wander=unit(rng.normal(size=(count, 3))),
         loose=(rng.random(count) < (LOOSE_SHARE if name not in ("buzz cut", "afro") else 0)).astype(float),
-        part_x=(part or 0.0) + 0.03 * rng.normal(size=count),
+        part_x=(part or 0.0) + 0.055 * rng.normal(size=count),
     )
 
 
@@ -224,7 +228,7 @@ def _trace(name: str, style: Style, s: _Strands, knot: np.ndarray, rng: np.rando
     skull, head, count = _skull(), average_head(), len(s.start)
     gathered, hangs = name in _GATHERED, name in ("long straight", "long wavy")
     stop_y = style.cut_y - 0.03 if style.cut_y is not None else _SHOULDER_FLOOR_Y if hangs else -1.0
-    whorl = landmark((0.12, 8.35, 0.05), head)
+    whorl = landmark(_WHORL, head)
     brow_y, cheek_x = landmark((0.0, 7.62, 1.4), head)[1], abs(landmark((0.62, 7.1, 0.85), head)[0])
     p, (_, n) = s.start.copy(), skull.query(s.start)
     clearance = style.thickness[0] + (style.thickness[1] - style.thickness[0]) * s.layer * (0.35 + 0.65 * s.rim)

@@ -12,7 +12,7 @@ from .accessories import above_band, earrings, glasses, hat
 from .anatomy import Anatomy, anatomy_of, average_head
 from .assets import BODY, LEFT_EYE, LOWER_TEETH, RIGHT_EYE, TONGUE, UPPER_TEETH, topology
 from .attributes import CLOTH_COLOURS, DYED_HAIR, EYE_COLOURS, PATTERNS, linear, skin_colour
-from .clothes import extra_thickness, garment, neckline
+from .clothes import extra_thickness, garment, hood, neckline
 from .expressions import UNITS
 from .facial_hair import beard, brows, lashes
 from .hair_growth import STYLES
@@ -49,7 +49,8 @@ class Builder:
     def build(self, person: Person) -> Head:
         """The lit mesh of a person."""
         anatomy = anatomy_of(person)
-        meshes = [*_body(person, anatomy), lashes(person, anatomy), garment(person, anatomy)]
+        clothes, collar = garment(person, anatomy)
+        meshes = [*_body(person, anatomy), lashes(person, anatomy), clothes]
         brow = brow_albedo(person)
         meshes.append(brows(person, anatomy, 0.75 * brow + 0.14 * skin_colour(person.melanin)))
         if person.beard not in ("none", "stubble"):
@@ -62,14 +63,14 @@ class Builder:
         if person.earrings != "none":
             meshes.append(earrings(person, anatomy))
         solid = compact(join(meshes))
-        strands, shade = self._hair(person, anatomy)
+        strands, shade = self._hair(person, anatomy, collar)
         casters = solid.triangles[np.isin(solid.part[solid.triangles[:, 0]], _CASTERS)]
         casting = [_coarse_body(anatomy.posed), replace(solid, triangles=casters), *([] if shade is None else [shade])]
         _cast(self._renderer, casting)
         solid = lit(self._renderer, solid)
         return Head(solid if strands is None else join([solid, strands]), _uniforms(person))
 
-    def _hair(self, person: Person, anatomy: Anatomy) -> tuple[Mesh | None, Mesh | None]:
+    def _hair(self, person: Person, anatomy: Anatomy, collar: np.ndarray) -> tuple[Mesh | None, Mesh | None]:
         """(the hair, a coarse copy that casts shadows), None for bald heads."""
         if person.hair_style == "bald":
             return None, None
@@ -78,6 +79,8 @@ class Builder:
         if person.hat != "none":
             over = above_band(style.beneath.reshape(-1, 3)).reshape(points.shape[:2])
             points = hair.under_hat(points, style, anatomy.neutral, over)
+        if person.garment == "hoodie":
+            points = hair.outside(points, *hood(collar))
         last = hair.ends(person.hair_style, style, points, person.hair_length)
         values = np.concatenate([points, style.grown.normals, self._light_on(person)], 2)
         values = hair.cut(values, last)

@@ -92,20 +92,20 @@ vec3 substance(vec3 a, float relief, vec3 n, vec3 h, vec3 view) {
     float grain = noise(pos * 220.0) - 0.5 + 0.7 * (noise(pos * 60.0) - 0.5);
     return vec3(0.43, 0.185, 0.105) * (1.0 + 0.22 * grain) * mix(1.0, relief, 0.8) * light;
 #elif MATERIAL == 4  // a doll: even, strong colours under varnish
-    vec3 paint = max(mix(vec3(luminance(a)), a, 1.2), 0.01) * mix(1.0, relief, 0.35) * 1.05;
-    return paint * light + light * (0.16 * pow(shine, 14.0) + 0.55 * pow(shine, 120.0));
+    vec3 paint = max(mix(vec3(luminance(a)), a, 1.35), 0.01) * mix(1.0, relief, 0.35) * 1.05;
+    return paint * light + light * (0.20 * pow(shine, 14.0) + 0.75 * pow(shine, 120.0));
 #elif MATERIAL == 5  // jade, light goes a little through it
     float cloud = 0.6 * noise(pos * 14.0) + 0.4 * noise(pos * 40.0);
     vec3 stone = mix(vec3(0.055, 0.26, 0.13), vec3(0.26, 0.50, 0.31), smoothstep(0.25, 0.8, cloud)) * mix(1.0, relief, 0.6);
     return stone * mix(light, vec3(0.85), 0.35) + light * (0.10 * pow(shine, 12.0) + 0.6 * pow(shine, 90.0));
 #else  // charcoal on paper: hatching that lies on the surface
-    float dark = 1.0 - pow(clamp(luminance(a * light) * 1.15, 0.0, 1.0), 0.42);
+    float dark = 1.0 - pow(clamp(1.15 * sqrt(luminance(a)) * soft * soft, 0.0, 1.0), 0.7);
     float grain = noise(pos * 330.0) - 0.5;
-    float one = abs(fract((pos.x + pos.y) * 85.0 + 0.9 * noise(pos * 40.0)) * 2.0 - 1.0);
-    float two = abs(fract((pos.y - pos.x + 0.5 * pos.z) * 85.0 + 0.9 * noise(pos * 40.0 + 7.0)) * 2.0 - 1.0);
-    float ink = 0.70 * smoothstep(one - 0.25, one + 0.25, dark * 1.25 - 0.12);
-    ink += 0.45 * smoothstep(two - 0.2, two + 0.2, dark * 1.5 - 0.75);
-    ink = clamp(0.35 * dark + 0.65 * ink + 0.22 * grain * dark, 0.0, 1.0);
+    float one = abs(fract((pos.x + pos.y) * 120.0 + 0.8 * noise(pos * 40.0)) * 2.0 - 1.0);
+    float two = abs(fract((pos.y - pos.x + 0.5 * pos.z) * 120.0 + 0.8 * noise(pos * 40.0 + 7.0)) * 2.0 - 1.0);
+    float ink = 0.70 * smoothstep(one - 0.4, one + 0.4, dark * 1.2 - 0.10);
+    ink += 0.45 * smoothstep(two - 0.35, two + 0.35, dark * 1.4 - 0.70);
+    ink = clamp(0.68 * dark + 0.34 * ink + 0.30 * grain * dark, 0.0, 1.0);
     return mix(vec3(0.80, 0.78, 0.73), vec3(0.025), ink);
 #endif
 }
