@@ -52,7 +52,7 @@ class Limits:
             return isinstance(value, type(self.default))
         if not _is_finite(value):
             return False
-        number = float(value)
+        number: Any = value  # also whole numbers beyond what a float can hold
         if self.above is not None and number <= self.above:
             return False
         return (self.least is None or number >= self.least) and (self.most is None or number <= self.most)
