@@ -128,6 +128,8 @@ STAGES = {
 }
 ADAM = ("distill built-in", "invert", "refine")
 """Stages in which Adam's first steps, the sign of the gradient, make much of its rounding where it is nearly 0."""
+ADAN = "distill default"
+"""The same of Adan, whose momentum leaves less of it: single values in some ten thousand, on some processors."""
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -140,6 +142,9 @@ def test_stages_run_on_a_device_that_lacks_much_with_the_same_numbers(stage):
         values = there.held if isinstance(there, There) else there
         if stage in ADAM:
             assert ((values - here).abs() > 1e-3).float().mean() < 0.01
+        elif stage == ADAN:
+            torch.testing.assert_close(values, here, rtol=1e-5, atol=1e-3)
+            assert ((values - here).abs() > 1e-5 + 1e-5 * here.abs()).float().mean() < 0.001
         else:
             torch.testing.assert_close(values, here, rtol=1e-5, atol=1e-5)
 

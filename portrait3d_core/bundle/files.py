@@ -12,7 +12,7 @@ from pathlib import Path
 from ..errors import ModelFormatError
 from ..runtime.files import atomic_write, sha256
 
-BUNDLE = Path(__file__).parent
+BUNDLE = Path(__file__).parent / "figurines"
 """The bundle that comes with the package."""
 GENERATOR, DIFFUSION, SUMS = "generator.safetensors", "diffusion", "SHA256SUMS"
 

@@ -17,7 +17,7 @@ from portrait3d_core.generator.discriminator import Discriminator, Discriminator
 from portrait3d_core.rendering.render import RenderSettings, render
 from portrait3d_core.runtime.files import read_safetensors, write_safetensors
 from portrait3d_core.stages.align.align import AlignSettings
-from portrait3d_core.stages.invert.invert import InvertSettings, invert
+from portrait3d_core.stages.invert.invert import InvertSettings, Photo, invert
 from portrait3d_core.stages.invert.trigrid_tuning import TuningSettings
 from portrait3d_core.stages.mesh.mesh import MeshSettings, extract_mesh
 from portrait3d_core.stages.pose import LIMITS_DEG, PoseSettings, pose_portrait
@@ -129,23 +129,23 @@ def photo(poseable):
 
 
 def test_inversion_finds_a_pose_and_leaves_the_portrait_canonical(poseable, photo):
-    found = invert(photo, poseable, SEARCH)
-    start = invert(photo, poseable, replace(SEARCH, steps=1)).pose
+    found = invert([Photo(photo)], poseable, SEARCH)
+    start = invert([Photo(photo)], poseable, replace(SEARCH, steps=1)).pose
     assert found.pose.shape == (1, 6) and not found.pose.requires_grad
     assert not torch.equal(found.pose, start)
     assert found.portrait.body.pose is None
     assert len(found.portrait.provenance.history[-1].notes["pose_deg"]) == 6
-    assert torch.equal(found.pose, invert(photo, poseable, SEARCH).pose)
+    assert torch.equal(found.pose, invert([Photo(photo)], poseable, SEARCH).pose)
 
 
 def test_the_discriminator_predicts_the_first_pose(poseable, photo):
-    expected = invert(photo, poseable, replace(SEARCH, steps=1)).pose
+    expected = invert([Photo(photo)], poseable, replace(SEARCH, steps=1)).pose
     torch.manual_seed(0)
     discriminator = Discriminator(DiscriminatorConfig.published(32, 128, 8)).eval().requires_grad_(False)
-    predicted = invert(photo, poseable, replace(SEARCH, steps=1), discriminator=discriminator).pose
+    predicted = invert([Photo(photo)], poseable, replace(SEARCH, steps=1), discriminator=discriminator).pose
     assert not torch.allclose(expected, predicted)
 
 
 def test_without_a_body_the_pose_is_not_looked_for(photo):
     generator = small_generator(1, replace(SMALL, superresolution=None))
-    assert invert(photo, generator, replace(SEARCH, steps=2)).pose is None
+    assert invert([Photo(photo)], generator, replace(SEARCH, steps=2)).pose is None
