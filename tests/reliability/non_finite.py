@@ -21,6 +21,7 @@ from portrait3d_core.optimisation.perceptual import MultiScaleLoss
 from portrait3d_core.portrait.portrait import Portrait
 from portrait3d_core.stages.distill import distill
 from portrait3d_core.stages.invert.invert import Photo, invert
+from portrait3d_core.stages.invert.latent_search import Guess
 from portrait3d_core.stages.refine.fit_views import fit_loss, fit_views
 from portrait3d_core.stages.refine.refine import refine
 
@@ -115,5 +116,7 @@ def _gives_up(run: Callable[[Poison], Portrait], poison: Poison) -> tuple[str, s
     return wanted, "no error", False
 
 
-def _finite(portrait: Portrait) -> bool:
-    return all(bool(torch.isfinite(level).all()) for level in portrait.trigrid.levels.values())
+def _finite(found: Portrait | Guess) -> bool:
+    """Whether all that was moved is: the levels of a portrait, or the latent of a search."""
+    moved = [found.latent] if isinstance(found, Guess) else found.trigrid.levels.values()
+    return all(bool(torch.isfinite(values).all()) for values in moved)
