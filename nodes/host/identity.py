@@ -71,7 +71,7 @@ def _control(control: Any) -> tuple | None:
     """A ControlNet and those before it."""
     if control is None:
         return None
-    network = getattr(control, "control_model", None)
+    network: Any = getattr(control, "control_model", None)
     if not isinstance(network, nn.Module) or getattr(control, "extra_hooks", None) is not None:
         raise Unidentifiable(f"A ControlNet of the type {type(control).__qualname__}")
     shown = (control.cond_hint_original, control.strength, list(control.timestep_percent_range or ()))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+from einops import rearrange, reduce
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -63,11 +64,13 @@ def build_tree(corners: Tensor) -> TriangleTree:
     axes = torch.cat([normals, normals.new_zeros(1, 3)])[triangle]
     levels, size = [], 1
     while not levels or levels[-1].shape[1] > 1:
-        nodes = _cylinders(slots.reshape(-1, 3 * size, 3), axes.reshape(-1, size, 3).sum(dim=1))
+        inside = rearrange(slots, "(node slot) corner xyz -> node (slot corner) xyz", slot=size)
+        nodes = _cylinders(inside, reduce(axes, "(node slot) xyz -> node xyz", "sum", slot=size))
         children = len(nodes) if len(nodes) <= MAX_TOP_NODES else BRANCHES
-        levels.append(nodes.T.unflatten(1, (-1, children)).contiguous())
+        levels.append(rearrange(nodes, "(parent child) entry -> entry parent child", child=children).contiguous())
         size *= BRANCHES
-    return TriangleTree(slots.nan_to_num().flatten(1).T.contiguous(), triangle, tuple(reversed(levels)))
+    coordinates = rearrange(slots.nan_to_num(), "slot corner xyz -> (corner xyz) slot").contiguous()
+    return TriangleTree(coordinates, triangle, tuple(reversed(levels)))
 
 
 def _spatial_order(centres: Tensor) -> Tensor:
@@ -85,7 +88,7 @@ def _spatial_order(centres: Tensor) -> Tensor:
         highest = groups.masked_fill(groups.isinf(), -math.inf).amax(dim=1)
         axis = (highest - groups.amin(dim=1)).nan_to_num(nan=0.0, neginf=0.0).argmax(dim=1)
         along = groups.gather(2, axis[:, None, None].expand(-1, groups.shape[1], 1))[..., 0]
-        order = order.gather(1, along.argsort(dim=1)).unflatten(1, (2, -1)).flatten(0, 1)
+        order = rearrange(order.gather(1, along.argsort(dim=1)), "group (half place) -> (group half) place", half=2)
     return order.flatten()
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from ..errors import ModelFormatError
@@ -24,6 +25,7 @@ _NECK, _HEAD = 12, 15
 """Their numbers among the 24 joints. Only the head hangs on the neck, and nothing on the head."""
 _PREFIX = "renderer."
 _MODEL = "renderer.aligned_SMPL.model."
+_CORRECTIVES = "(joint entry) (vertex xyz) -> joint entry vertex xyz"
 
 
 @dataclass(frozen=True)
@@ -81,14 +83,14 @@ def read_body_model(state: Mapping[str, Tensor]) -> BodyModel | None:
         template = state[_MODEL + "v_template"].float()
         origin = state["renderer.align_points"][0, 0].float()
         joints = state[_MODEL + "J_regressor"].float() @ template
-        correctives = state[_MODEL + "posedirs"].float().unflatten(0, (-1, 9)).unflatten(-1, (-1, 3))
+        correctives = rearrange(state[_MODEL + "posedirs"].float(), _CORRECTIVES, entry=9, xyz=3)
         moving = [_NECK, _HEAD]
         return BodyModel(
             vertices=template - origin,
             faces=state["renderer.aligned_SMPL.faces"].long()[state["renderer.face_mask"].bool()],
             joints=joints[moving] - origin,
             weights=state[_MODEL + "lbs_weights"].float()[:, moving],
-            correctives=correctives[[joint - 1 for joint in moving]].flatten(0, 1),  # the root has none
+            correctives=torch.cat([correctives[joint - 1] for joint in moving]),  # the root has none
         )
     except (KeyError, IndexError, RuntimeError) as error:
         raise ModelFormatError(
@@ -100,7 +102,7 @@ def read_body_model(state: Mapping[str, Tensor]) -> BodyModel | None:
 
 def posed_vertices(model: BodyModel, pose: Tensor) -> Tensor:
     """[V, 3] vertices for ``pose`` [6], differentiable to the pose; zeros give the canonical ones."""
-    rotations = rotation_matrices(pose.to(model.vertices).reshape(2, 3))
+    rotations = rotation_matrices(rearrange(pose.to(model.vertices), "(joint xyz) -> joint xyz", joint=2))
     change = (rotations - torch.eye(3).to(rotations)).flatten()
     shape = model.vertices + torch.einsum("k,kvc->vc", change, model.correctives)
     neck, head = (lambda x, i=i: (x - model.joints[i]) @ rotations[i].mT + model.joints[i] for i in (0, 1))
@@ -116,6 +118,6 @@ def rotation_matrices(vectors: Tensor) -> Tensor:
     angle = (vectors + 1e-8).norm(dim=-1, keepdim=True)
     x, y, z = (vectors / angle).unbind(-1)
     zero = torch.zeros_like(x)
-    cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1).unflatten(-1, (3, 3))
+    cross = rearrange([zero, -z, y, z, zero, -x, -y, x, zero], "(row column) n -> n row column", row=3)
     sine, cosine = angle.sin()[..., None], angle.cos()[..., None]
     return torch.eye(3).to(cross) + sine * cross + (1 - cosine) * (cross @ cross)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
+from einops import rearrange
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -45,7 +46,7 @@ class Warp:
 
     def __call__(self, points: Tensor) -> Tensor:
         """Points [..., 3] in metres, moved."""
-        flat = points.reshape(-1, 3).to(self.shift)
+        flat = rearrange(points, "... xyz -> (...) xyz").to(self.shift)
         rotation, shift = self._motions(flat)
         return (_turned(rotation, flat) + shift).reshape(points.shape).to(points)
 

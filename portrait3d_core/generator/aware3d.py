@@ -16,6 +16,7 @@ Source: docs/method.md, section "Tri-grid pyramid".
 from __future__ import annotations
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -25,18 +26,26 @@ from .layers import ModulatedToRGB, Noise, SynthesisLayer, fold
 
 def rolled_convolve(planes: Tensor, weight: Tensor, *, up: bool = False) -> Tensor:
     """planes [3N, C, R, R], weight [3N, O, 3C, k, k] (k = 1 or 3) -> [3N, O, R, R], twice the size if ``up`` (k = 3)."""
-    slots = weight.unflatten(2, (3, -1)).unflatten(0, (-1, 3))  # [N, plane, O, source, C, k, k]
+    slots = rearrange(weight, "(n plane) o (source c) h w -> n plane o source c h w", plane=3, source=3)
     own, following, preceding = (
-        torch.stack([slots[:, plane, :, (plane + offset) % 3] for plane in range(3)], dim=1).flatten(0, 1)
-        for offset in range(3)
+        _as_batch(torch.stack([slots[:, plane, :, (plane + offset) % 3] for plane in range(3)], dim=1)) for offset in range(3)
     )
-    rows, columns = _row_means(planes.mT), _row_means(planes)
-    rows = rows.unflatten(0, (-1, 3)).roll(-1, dims=1).flatten(0, 1)  # of the following plane
-    columns = columns.unflatten(0, (-1, 3)).roll(1, dims=1).flatten(0, 1)  # of the preceding plane
+    rows = _of_neighbours(_row_means(planes.mT), -1)  # of the following plane
+    columns = _of_neighbours(_row_means(planes), 1)  # of the preceding plane
     y = transposed(planes, own) if up else convolve(planes, own)
     y = AddSpread.apply(y, _spread(rows, following, up), up, False)
     y = AddSpread.apply(y, _spread(columns, preceding.mT, up), up, True)
     return smooth(y, len(own)) if up else y
+
+
+def _as_batch(x: Tensor) -> Tensor:
+    """[N, 3, ...] -> [3N, ...]."""
+    return rearrange(x, "n plane ... -> (n plane) ...")
+
+
+def _of_neighbours(lines: Tensor, shift: int) -> Tensor:
+    """lines [3N, C, R] of all planes, each moved by ``shift`` planes, cyclically."""
+    return _as_batch(rearrange(lines, "(n plane) c place -> n plane c place", plane=3).roll(shift, dims=1))
 
 
 def _row_means(x: Tensor) -> Tensor:
@@ -89,7 +98,7 @@ class RolledLayer(SynthesisLayer):
 
     def forward(self, x: Tensor, w: Tensor, noise: Noise, *, up: bool = False) -> Tensor:
         """x [3N, C, H, W], w [N, w_dim] -> [3N, C, R, R]."""
-        styles = self.affine(w).unflatten(1, (3, -1)).flatten(0, 1)
+        styles = rearrange(self.affine(w), "n (plane c) -> (n plane) c", plane=3)
         y = rolled_convolve(x, fold(self.weight, styles), up=up)
         return activate_(y.add_(self.noise(noise, len(y))), self.bias)
 
@@ -102,7 +111,7 @@ class RolledToRGB(ModulatedToRGB):
 
     def styles(self, w: Tensor) -> Tensor:
         """[3N, 3C] for w [N, w_dim]."""
-        return super().styles(w).unflatten(1, (3, -1)).flatten(0, 1)
+        return rearrange(super().styles(w), "n (plane c) -> (n plane) c", plane=3)
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         """x [3N, C, H, W], w [N, w_dim] -> [3N, C, H, W]."""

@@ -7,6 +7,7 @@ into the level of resolution 2r (docs/method.md, "Tri-grid pyramid").
 
 from __future__ import annotations
 
+from einops import rearrange
 from torch import Tensor, nn
 
 from .aware3d import Block3D
@@ -46,10 +47,10 @@ class PyramidSynthesis(nn.Module):
         for index, resolution in enumerate(self.resolutions):
             latents = block_latents(w_plus, index)
             x, image = getattr(self, f"b{resolution}")(x, image, latents, noise)
-            planes = image.reshape(-1, self.plane_channels, resolution, resolution)
+            planes = rearrange(image, "n (plane c) h w -> (n plane) c h w", plane=3)
             planes = planes if previous is None else planes + previous
             previous = getattr(self, f"b3d{resolution}")(planes, latents[:, -1], noise)
-            levels[2 * resolution] = previous.unflatten(0, (-1, 3))
+            levels[2 * resolution] = rearrange(previous, "(n plane) c h w -> n plane c h w", plane=3)
         return levels
 
 
@@ -99,4 +100,6 @@ class Backbone(nn.Module):
     def levels(self, w_plus: Tensor, noise: Noise) -> dict[int, Tensor]:
         """w_plus [N, num_ws, w_dim] -> tri-grid levels {R: [N, 3, C*D, R, R]} in ascending order."""
         made = self.synthesis(w_plus, noise)
-        return made if isinstance(made, dict) else {made.shape[-1]: made.unflatten(1, (3, -1))}
+        if isinstance(made, dict):
+            return made
+        return {made.shape[-1]: rearrange(made, "n (plane c) h w -> n plane c h w", plane=3)}

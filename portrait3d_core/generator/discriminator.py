@@ -16,6 +16,7 @@ from collections.abc import Mapping as Entries
 from dataclasses import dataclass
 
 import torch
+from einops import rearrange, reduce, repeat
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -217,5 +218,6 @@ def discriminator_from_state(state: Entries[str, Tensor]) -> Discriminator:
 def _batch_deviation(x: Tensor) -> Tensor:
     """[N, 1, H, W] standard deviation over groups of pictures, averaged over channels and places; N a multiple of the group."""
     group = min(GROUP, len(x))
-    deviation = (x.unflatten(0, (group, -1)).var(dim=0, correction=0) + 1e-8).sqrt().mean(dim=(1, 2, 3))
-    return deviation.repeat(group)[:, None, None, None].expand(-1, 1, *x.shape[2:])
+    groups = rearrange(x, "(group n) c h w -> group n c h w", group=group)
+    deviation = reduce((groups.var(dim=0, correction=0) + 1e-8).sqrt(), "n c h w -> n", "mean")
+    return repeat(deviation, "n -> (group n) 1 h w", group=group, h=x.shape[2], w=x.shape[3])

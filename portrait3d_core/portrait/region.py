@@ -13,6 +13,7 @@ from functools import cached_property
 from itertools import product
 
 import torch
+from einops import rearrange
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -52,8 +53,8 @@ class Region:
 
     def at(self, points: Tensor) -> Tensor:
         """The field [N, M, 1] at world ``points`` [N, M, 3] in metres. Differentiable to the field and the points."""
-        position = points.reshape(-1, 3) * (2 / self.box_size)
-        return sample_volume(self.field[None], position).reshape(*points.shape[:-1], 1)
+        position = rearrange(points, "n point xyz -> (n point) xyz") * (2 / self.box_size)
+        return rearrange(sample_volume(self.field[None], position), "1 (n point) -> n point 1", n=len(points))
 
     def may_reach(self, points: Tensor) -> Tensor:
         """[M] bool for ``points`` [M, 3]: False only where :meth:`at` is 0. Much cheaper: a test against one cuboid."""
@@ -131,8 +132,9 @@ def region_of(
     """
     axis = ((torch.arange(resolution, device=device) + 0.5) / resolution - 0.5) * box_size
     z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
-    values = function(torch.stack([x, y, z], dim=-1).reshape(-1, 3))
-    return Region(values.reshape(resolution, resolution, resolution).to(axis).clamp(0, 1), box_size)
+    values = function(rearrange([x, y, z], "xyz depth row column -> (depth row column) xyz"))
+    field = rearrange(values, "(depth row column) -> depth row column", depth=resolution, row=resolution)
+    return Region(field.to(axis).clamp(0, 1), box_size)
 
 
 def ellipsoid(

@@ -18,6 +18,7 @@ from functools import reduce
 from typing import Literal
 
 import torch
+from einops import rearrange
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -185,17 +186,17 @@ def _sample_levels(trigrid: TriGrid, points: Tensor) -> Tensor:
     Trilinear interpolation is separable, so the plane part (bilinear, all D slices at once) is summed over levels
     first and the slice part (a tent function of the third coordinate, the same for every level) is applied once.
     """
-    identities, count, _ = points.shape
     along = points.unbind(-1)
     columns, rows, slices = (
         torch.stack([along[axis] for axis in axes], dim=1) for axes in (PLANE_COLUMNS, PLANE_ROWS, PLANE_SLICES)
     )
-    position = torch.stack([columns, rows], dim=-1).reshape(3 * identities, count, 2)  # [3N, M, (W, H)] metres
+    position = rearrange(torch.stack([columns, rows], dim=-1), "n plane point xy -> (n plane) point xy")  # metres
     found = (
-        sample_planes(level.flatten(0, 1), position * (2 / trigrid.plane_size(resolution)))
+        sample_planes(_as_batch(level), position * (2 / trigrid.plane_size(resolution)))
         for resolution, level in trigrid.levels.items()
     )
-    values = reduce(torch.add, found).reshape(identities, 3, trigrid.features, trigrid.depth, count)
+    slots = "(n plane) (feature slice) point -> n plane feature slice point"
+    values = rearrange(reduce(torch.add, found), slots, plane=3, slice=trigrid.depth)
     weights = _slice_weights(slices, trigrid) / (3 * trigrid.count)
     # an einsum over planes and slices, written so that no copy of the (large) values is made
     features = torch.zeros((), dtype=points.dtype, device=points.device)
@@ -203,6 +204,11 @@ def _sample_levels(trigrid: TriGrid, points: Tensor) -> Tensor:
         for piece, weight in zip(plane.unbind(2), plane_weights.unbind(1), strict=True):
             features = torch.addcmul(features, piece, weight[:, None])
     return features.mT
+
+
+def _as_batch(level: Tensor) -> Tensor:
+    """[N, 3, K, R, R] -> [3N, K, R, R]."""
+    return rearrange(level, "n plane channel row column -> (n plane) channel row column")
 
 
 def _sample_packed(trigrid: TriGrid, packed: PackedLevels, points: Tensor) -> Tensor:
@@ -238,14 +244,14 @@ def merge_levels(trigrid: TriGrid, finest: int = MERGED_FINEST) -> TriGrid:
     coarsest, top = min(merged), max(merged)
     total, previous = torch.zeros(()), coarsest
     for size, level in merged.items():
-        padded = F.pad(level.flatten(0, 1), (1, 1, 1, 1))
+        padded = F.pad(_as_batch(level), (1, 1, 1, 1))
         margin = size // coarsest  # half cells of this level that the lattice reaches beyond the box on each side
         on_lattice = F.pad(_refine(padded, 2), [margin - 1] * 4)
         total = on_lattice if size == coarsest else on_lattice + _refine(total, size // previous)
         previous = size
     side = total.shape[-1]
     levels = {size: level for size, level in trigrid.levels.items() if size > finest}
-    levels[side] = total.unflatten(0, (-1, 3))
+    levels[side] = rearrange(total, "(n plane) c h w -> n plane c h w", plane=3)
     return replace(
         trigrid,
         levels=dict(sorted(levels.items())),

@@ -11,6 +11,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor
 
 from ..cameras.cameras import Cameras
@@ -104,8 +105,9 @@ HINTS: Mapping[HintName, Callable[[Relief], Tensor]] = {
 def slopes(images: Tensor) -> tuple[Tensor, Tensor]:
     """Change per picture side to the right and downwards [B, 1, H, W], of the steepest channel of images [B, C, H, W]."""
     sobel = images.new_tensor([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]]) / 8 * images.shape[-1]
-    padded = F.pad(images, (1, 1, 1, 1), mode="replicate").flatten(0, 1)[:, None]
-    both = F.conv2d(padded, torch.stack([sobel, sobel.T])[:, None]).unflatten(0, images.shape[:2])
+    padded = rearrange(F.pad(images, (1, 1, 1, 1), mode="replicate"), "b c h w -> (b c) 1 h w")
+    both = F.conv2d(padded, torch.stack([sobel, sobel.T])[:, None])
+    both = rearrange(both, "(b c) direction h w -> b c direction h w", b=len(images))
     steepest = both.square().sum(dim=2, keepdim=True).argmax(dim=1, keepdim=True)
     right, down = both.gather(1, steepest.expand(-1, -1, 2, -1, -1)).unbind(dim=2)
     return right, down

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from einops import rearrange
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -23,5 +24,6 @@ def surface_normals(density: Callable[[Tensor], Tensor], step: float, points: Te
     seen = (opacity[:, 0] > EMPTY_OPACITY).nonzero()[:, 0]
     offsets = step * torch.cat([torch.eye(3), -torch.eye(3)]).to(points)
     probes = points[seen, None] + offsets
-    ahead, behind = density(probes.reshape(-1, 3)).reshape(-1, 6).split(3, dim=1)
+    logits = density(rearrange(probes, "ray probe xyz -> (ray probe) xyz"))
+    ahead, behind = rearrange(logits, "(ray sign xyz) -> sign ray xyz", sign=2, xyz=3)
     return torch.zeros_like(points).index_put((seen,), normalize(behind - ahead, dim=1))

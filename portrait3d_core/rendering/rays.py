@@ -10,6 +10,7 @@ import math
 from typing import TYPE_CHECKING
 
 import torch
+from einops import rearrange
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -30,7 +31,7 @@ def pixel_centres(resolution: int, patch: Patch | None = None) -> Tensor:
     v = (torch.arange(top, top + size, dtype=torch.float32) + 0.5) / resolution
     u = (torch.arange(left, left + size, dtype=torch.float32) + 0.5) / resolution
     rows, columns = torch.meshgrid(v, u, indexing="ij")
-    return torch.stack([columns, rows], dim=-1).flatten(0, 1)
+    return rearrange([columns, rows], "uv row column -> (row column) uv")
 
 
 def camera_rays(cameras: Cameras, resolution: int, patch: Patch | None = None) -> tuple[Tensor, Tensor]:

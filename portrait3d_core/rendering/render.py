@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from ..cameras.cameras import Cameras
@@ -40,7 +41,7 @@ class Rendering:
 
     def image(self) -> Tensor:
         """The picture as [B, H, W, 3] float32 in 0..1."""
-        return ((self.rgb.float() + 1) / 2).clamp(0, 1).movedim(1, -1)
+        return rearrange(((self.rgb.float() + 1) / 2).clamp(0, 1), "view rgb row column -> view row column rgb")
 
 
 def render(
@@ -88,8 +89,8 @@ def render(
         field = Field(portrait.trigrid.of(identity), portrait.decoder, portrait.scene, warp)
         views.append(march_rays(field, rays, settings, normals, on_chunk))
     side = patch[2] if patch else settings.resolution
-    images = (torch.cat(parts).unflatten(0, (len(cameras), side, side)).movedim(-1, 1) for parts in zip(*views, strict=True))
-    pixels = Marched(*images)
+    as_pictures = "(view row column) channel -> view channel row column"
+    pixels = Marched(*(rearrange(torch.cat(parts), as_pictures, row=side, column=side) for parts in zip(*views, strict=True)))
     features, through = pixels.features, 1 - pixels.opacity
     if background is True and portrait.background is not None:
         features = features + through * _background(portrait.background, settings.resolution, patch)
@@ -124,9 +125,13 @@ def _rays_by_identity(
     """The [B, P] rays as one flat list for one identity, or as B lists for B identities."""
     groups = (slice(None),) if count == 1 else [slice(i, i + 1) for i in range(count)]
     for group in groups:
-        drawn = (None, None) if noise is None else (noise.coarse[group].flatten(0, 1), noise.fine[group].flatten(0, 1))
-        origin, direction, distance = (part[group].flatten(0, 1) for part in (origins, directions, beyond))
-        yield Rays(origin, direction, distance, *drawn)
+        drawn = (None, None) if noise is None else (_in_one(noise.coarse[group]), _in_one(noise.fine[group]))
+        yield Rays(_in_one(origins[group]), _in_one(directions[group]), _in_one(beyond[group]), *drawn)
+
+
+def _in_one(pixels: Tensor) -> Tensor:
+    """The pixels [B, P, ...] of all views as one list [B * P, ...]."""
+    return rearrange(pixels, "view pixel ... -> (view pixel) ...")
 
 
 def _background(features: Tensor, resolution: int, patch: Patch | None) -> Tensor:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from einops import rearrange, repeat
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -46,7 +47,8 @@ class Voxels:
     def at(self, cube: Tensor, points: Tensor) -> Tensor:
         """One of the cubes [1, C, ...] at world ``points`` [..., 3] -> [C, ...]; 0 outside."""
         position = (points - torch.tensor(self.centre).to(points)) * (2 / self.side)
-        return sample_volume(cube[0], position.reshape(-1, 3)).reshape(cube.shape[1], *points.shape[:-1])
+        values = sample_volume(cube[0], rearrange(position, "... xyz -> (...) xyz"))
+        return values.reshape(cube.shape[1], *points.shape[:-1])
 
 
 def ignore_slab() -> None:
@@ -68,10 +70,10 @@ def bake(portrait: Portrait, resolution: int, on_slab: Callable[[], None] = igno
     for z in axis:
         points = torch.stack([columns, rows, z.expand_as(rows)], dim=-1) + torch.tensor(centre).to(axis)
         canonical = points if warp is None else warp(points)
-        sigma, rgb = sample_field(portrait, canonical.reshape(1, -1, 3))
+        sigma, rgb = sample_field(portrait, rearrange(canonical, "row column xyz -> 1 (row column) xyz"))
         inside = (canonical[..., 0].abs() <= crop) & (canonical[..., 2].abs() <= crop)
-        density = F.softplus(sigma[0, :, 0] - 1).reshape(inside.shape) * inside
-        slabs.append(torch.cat([density[None], (rgb[0].mT.unflatten(1, inside.shape) + 1) / 2]))
+        sigma, rgb = (rearrange(x, "1 (row column) c -> c row column", row=resolution) for x in (sigma, rgb))
+        slabs.append(torch.cat([F.softplus(sigma - 1) * inside, (rgb + 1) / 2]))
         on_slab()
     density, colour = torch.stack(slabs, dim=1)[None].split([1, 3], dim=1)
     around = F.max_pool3d(density.cpu(), 6, stride=2, padding=2).to(density)  # which MPS lacks
@@ -99,7 +101,7 @@ def view(voxels: Voxels, camera: Cameras, resolution: int) -> Tensor:
     colour, opacity = seen.new_zeros(len(hit), 4).index_add_(0, ray, seen).split([3, 1], dim=1)
     picture = seen.new_zeros(resolution**2, 4)
     picture[hit] = torch.cat([colour / opacity.clamp_min(NOTHING), opacity], dim=1).clamp(0, 1)
-    return picture.unflatten(0, (resolution, resolution))
+    return rearrange(picture, "(row column) rgba -> row column rgba", row=resolution)
 
 
 def _extent(voxels: Voxels, camera: Cameras, resolution: int) -> tuple[Tensor, Tensor]:
@@ -116,8 +118,9 @@ def _extent(voxels: Voxels, camera: Cameras, resolution: int) -> tuple[Tensor, T
     found = (density * step > NOTHING).float()
     first = depths[found.argmax(dim=1)] - step / 2
     last = depths[COARSE_SAMPLES - 1 - found.flip(1).argmax(dim=1)] + step / 2
-    extent = torch.stack([first, torch.where(found.any(dim=1), last, first)]).unflatten(1, (resolution // 2, -1))
-    first, last = extent.repeat_interleave(2, 1).repeat_interleave(2, 2).flatten(1)
+    extent = torch.stack([first, torch.where(found.any(dim=1), last, first)])
+    for_four = "end (row column) -> end (row down column right)"
+    first, last = repeat(extent, for_four, row=resolution // 2, down=2, right=2)
     return first, last
 
 

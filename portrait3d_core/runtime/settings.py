@@ -50,9 +50,12 @@ class Limits:
     def _accept_single(self, value: Any) -> bool:
         if not isinstance(value, Real):
             return isinstance(value, type(self.default))
-        if not _is_finite(value) or (self.above is not None and value <= self.above):
+        if not _is_finite(value):
             return False
-        return (self.least is None or not value < self.least) and (self.most is None or value <= self.most)
+        number: Any = value  # also whole numbers beyond what a float can hold
+        if self.above is not None and number <= self.above:
+            return False
+        return (self.least is None or number >= self.least) and (self.most is None or number <= self.most)
 
     def words(self) -> str:
         """For example "at least 1 and at most 45", "above 0", "one of sds, nfsd", "a finite number, or None"."""

@@ -34,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     people.add_argument("--threads", type=int, default=1, help="processor threads (default 1)")
     people.add_argument("--seed", type=int, default=0)
     people.add_argument("--out", type=Path, help=f"generator file to write at the end (default: WORK/{GENERATOR})")
+    people.add_argument("--mapping-steps", type=int, default=8000, help="of the mapping network's lesson at the end")
     people.add_argument("--export-only", action="store_true", help="write the generator file from the checkpoint as it is")
     figurines = commands.add_parser("figurines", help="the shipped bundle: the figurine generator and the diffusion model")
     figurines.add_argument("work", type=Path, help="folder for checkpoints and training data; a training there is continued")
@@ -71,7 +72,8 @@ def _people(chosen: argparse.Namespace) -> int:
     assert isinstance(network, PeopleNetwork)
     notes = {"steps": training.state.step, "heads": len(library.codes), "settings": asdict(settings)}
     out = chosen.work / GENERATOR if chosen.out is None else chosen.out
-    export_people(network.generator, network.codes, library.codes.cpu(), out, json.dumps(notes, default=str), log)
+    known = library.codes.cpu()
+    export_people(network.generator, network.codes, known, out, json.dumps(notes, default=str), log, chosen.mapping_steps)
     log(f"generator written to {out}")
     return 0
 

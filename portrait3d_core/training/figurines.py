@@ -143,12 +143,7 @@ def learn_codes(generator: Generator, settings: FigurineTraining) -> float:
     attributes = attribute_vectors(lesson.heads)
     projection = torch.linalg.qr(torch.randn(config.w_dim, attributes.shape[1], generator=random))[0].T
     latents = attributes @ projection * (config.w_dim / attributes.shape[1]) ** 0.5
-
-    def pairs(count: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
-        chosen = torch.randint(len(latents), (count,), generator=random)
-        return lesson.codes[chosen], latents[chosen]
-
-    return teach_mapping(generator, pairs, steps=settings.mapping_steps, seed=settings.schedule.seed)
+    return teach_mapping(generator, lesson.codes, latents, steps=settings.mapping_steps, seed=settings.schedule.seed)
 
 
 def figurine_training(

@@ -7,8 +7,6 @@ the latent of a code becomes a fixed linear image of what the head that the code
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
@@ -20,18 +18,15 @@ LEARNING_RATE = 2.0
 BATCH = 512
 
 
-def teach_mapping(
-    generator: Generator, pairs: Callable[[int, torch.Generator], tuple[Tensor, Tensor]], *, steps: int, seed: int
-) -> float:
-    """Regress the latents of random codes; returns the final mean squared error (1 = nothing learnt).
+def teach_mapping(generator: Generator, codes: Tensor, latents: Tensor, *, steps: int, seed: int) -> float:
+    """Regress the latents of random codes; returns the mean squared error in the end (1 = nothing learnt).
 
-    pairs: so many codes z [N, z_dim] and the latents w [N, w_dim] of about unit variance that they should have.
+    codes: z [N, z_dim], many of them.  latents: w [N, w_dim], of about unit variance, that they should have.
     """
-    last = torch.zeros(())
 
     def errors(network: nn.Module, moment: Moment) -> dict[str, Tensor]:
-        codes, latents = pairs(moment.stage.batch, moment.random)
-        return {"latent": (generator.mapping(codes)[:, 0] - latents).square().mean()}
+        chosen = torch.randint(len(codes), (moment.stage.batch,), generator=moment.random)
+        return {"latent": (generator.mapping(codes[chosen])[:, 0] - latents[chosen]).square().mean()}
 
     def optimisers(network: nn.Module) -> list[torch.optim.Optimizer]:
         return [torch.optim.Adam([weight for name, weight in network.named_parameters() if name.startswith("fc")])]
@@ -48,6 +43,4 @@ def teach_mapping(
     training = Training(mapping, Lesson(errors, optimisers), schedule)
     mapping.load_state_dict(training.run(lambda report: None).averaged().state_dict())
     with torch.no_grad():
-        codes, latents = pairs(4 * BATCH, torch.Generator().manual_seed(seed + 1))
-        last = (generator.mapping(codes)[:, 0] - latents).square().mean()
-    return float(last)
+        return float((generator.mapping(codes)[:, 0] - latents).square().mean())

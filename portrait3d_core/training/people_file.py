@@ -21,7 +21,7 @@ from .loop import Lesson, Moment, OnLog, Schedule, Stage, Training
 from .mapping_lesson import teach_mapping
 
 NAME = "portrait3d-people-v1"
-MAPPING_STEPS, WALL_STEPS = 6000, 1500
+MAPPING_CODES, MAPPING_STEPS, WALL_STEPS = 40000, 8000, 1500
 AVERAGE_CODES = 10000
 SHORTEST_Z = 64
 RELEARNT = ("backbone.mapping.", "pose_branch.")
@@ -48,7 +48,8 @@ def export_people(
     kept = {name: weight for name, weight in taught.state_dict().items() if not name.startswith(RELEARNT)}
     generator.load_state_dict({**generator.state_dict(), **kept})
     world = CodeWorld.of(head_codes, known, z_dim)
-    error = teach_mapping(generator, world.pairs, steps=mapping_steps, seed=0)
+    z, latents = world.pairs(MAPPING_CODES, torch.Generator().manual_seed(0))
+    error = teach_mapping(generator, z, latents, steps=mapping_steps, seed=0)
     on_log(f"mapping learnt, error {error:.3f} ({len(world.choices)} choices in {known.shape[1]} numbers)")
     on_log(f"wall learnt, error {_teach_wall(generator, world):.4f}")
     with torch.no_grad():

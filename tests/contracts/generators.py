@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from portrait3d_core.cameras.cameras import frontal_camera, orbit_cameras
-from portrait3d_core.checkpoints.generator_loading import load_generator, save_generator
+from portrait3d_core.checkpoints.generator_file import save_generator
+from portrait3d_core.checkpoints.generator_loading import load_generator
 from portrait3d_core.generator.config import GeneratorConfig
 from portrait3d_core.generator.generator import Generator
 from portrait3d_core.generator.pose import MIRRORED_POSE_ENTRIES, mirror

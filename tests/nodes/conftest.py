@@ -4,6 +4,7 @@ import asyncio
 import importlib
 import importlib.util
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -79,3 +80,12 @@ def generator(pack, folders):
 def portrait(pack, generator):
     """A PORTRAIT wire value; an inference tensor throughout, as from any node."""
     return run(pack, "RandomPortrait", generator=generator, seed=1, truncation=1.0)[0]
+
+
+@pytest.fixture
+def quick_inversion(pack, monkeypatch):
+    """Inversions begin at the average face, without looking at others."""
+    module = pack.module("nodes.invert_image")
+    slow = module.invert_of("built-in")
+    quick = replace(slow, starts=0, evolution=replace(slow.evolution, generations=0))
+    monkeypatch.setattr(module, "invert_of", lambda profile: quick)

@@ -16,7 +16,7 @@ def export(pack, folders, monkeypatch):
     Mesh = pack.module("portrait3d_core.stages.mesh.mesh_file").Mesh
     asked = SimpleNamespace(settings=None)
 
-    def extract_mesh(portrait, settings, on_step):
+    def extract_mesh(portrait, settings, job):
         asked.settings = settings
         faces = torch.tensor([[0, 1, 2], [0, 2, 3], [0, 3, 1], [1, 3, 2]])
         textured = {} if settings.texture_size is None else {"uvs": torch.rand(4, 2), "texture": torch.rand(8, 8, 3)}

@@ -138,4 +138,4 @@ def test_images_of_other_shapes_are_refused(pack, shape):
     images, align = pack.module("nodes.host.images"), pack.module("portrait3d_core.stages.align.align").align
     with pytest.raises(error):
         pairs = images.images_and_masks(torch.zeros(shape), None)
-        pack.module("portrait3d_core.stages.invert.invert").invert_photos([], None) if not pairs else align(pairs[0][0])
+        pack.module("portrait3d_core.stages.invert.invert").invert([], None, None) if not pairs else align(pairs[0][0])

@@ -68,13 +68,14 @@ def test_previews_take_a_small_share_of_the_time(pack, clock, monkeypatch):
 
 def test_a_run_says_what_it_needs_and_where_it_stopped(pack, folders, said):
     module = pack.module("nodes.host.long_run")
-    with pytest.raises(KeyboardInterrupt), module.long_run("7", module.run_keeper(True, "x"), estimate(pack)) as run:
-        run.on_step(step(pack, 37))
+    with pytest.raises(KeyboardInterrupt), module.long_run("7", 5, module.run_keeper(True, "x"), estimate(pack)) as job:
+        assert job.seed == 5
+        job.on_step(step(pack, 37))
         raise KeyboardInterrupt
     assert said[0] == ("7", "needs about 1.0 GB, 80 steps")
     assert said[-1] == ("7", "stopped at step 37 of 80; run again to continue")
-    with pytest.raises(ValueError), module.long_run("7", module.run_keeper(False), estimate(pack)) as run:
-        run.on_step(step(pack, 3))
+    with pytest.raises(ValueError), module.long_run("7", 5, module.run_keeper(False), estimate(pack)) as job:
+        job.on_step(step(pack, 3))
         raise ValueError
     assert said[-1] == ("7", "stopped at step 3 of 80")
 
@@ -84,7 +85,7 @@ def test_too_little_memory_is_a_warning_and_not_an_error(pack, folders, said, mo
 
     monkeypatch.setattr(mm, "free", 2**29)
     module = pack.module("nodes.host.long_run")
-    with module.long_run("7", module.run_keeper(False), estimate(pack)):
+    with module.long_run("7", 5, module.run_keeper(False), estimate(pack)):
         pass
     assert "about 1.0 GB, but 0.5 GB are free" in said[0][1] and "lower the resolution" in said[0][1]
     assert said[0][1] in caplog.text
@@ -92,8 +93,8 @@ def test_too_little_memory_is_a_warning_and_not_an_error(pack, folders, said, mo
 
 def test_states_lie_in_the_user_folder_until_the_run_is_done(pack, folders):
     module = pack.module("nodes.host.long_run")
-    with module.long_run("7", module.run_keeper(True, "x"), estimate(pack)) as run:
-        with run.keep.run("stage", 1, {}) as steps, steps.update(1):
+    with module.long_run("7", 5, module.run_keeper(True, "x"), estimate(pack)) as job:
+        with job.keep.run("stage", 1, {}) as steps, steps.update(1):
             pass
         assert [file.suffix for file in (folders / "user" / "portrait3d" / "runs").iterdir()] == [".safetensors"]
     assert not (folders / "user" / "portrait3d" / "runs").exists()

@@ -1,6 +1,5 @@
 """What the nodes do, under the inference mode in which ComfyUI runs them, with a generator of random weights."""
 
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -80,16 +79,7 @@ def test_an_unknown_camera_path_is_refused(pack):
         pack.module("nodes.render_orbit").camera_path("spiral", 5, 0.0, 6.5)
 
 
-def test_invert_returns_a_portrait_the_crop_and_its_camera(pack, generator, monkeypatch):
-    module = pack.module("nodes.invert_image")
-    built_in = module.profile_named("built-in")
-    quick = replace(
-        built_in,
-        invert_photo=replace(
-            built_in.invert_photo, starts=0, evolution=replace(built_in.invert_photo.evolution, generations=0)
-        ),
-    )
-    monkeypatch.setattr(module, "profile_named", {"built-in": quick}.__getitem__)
+def test_invert_returns_a_portrait_the_crop_and_its_camera(pack, generator, quick_inversion):
     found, aligned, camera = run(
         pack, "InvertImage", generator=generator, image=torch.rand(1, 48, 64, 3), profile="built-in", alignment="none", steps=2,
         tuning_steps=1, seed=0, preview_every=1,
@@ -194,7 +184,7 @@ def test_control_inputs_may_be_left_out_or_switched_off(pack):
 
 def test_fit_views_takes_any_square_size(pack, portrait):
     with torch.inference_mode():
-        cameras = pack.module("portrait3d_core.cameras.cameras").turntable(2)
+        cameras = pack.module("portrait3d_core.cameras.paths").turntable(2)
         pictures = torch.rand(2, 16, 16, 3)
     (fitted,) = run(
         pack,

@@ -1,7 +1,5 @@
 """The file of VGG weights on the nodes that compare pictures."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 from builders import SMALL
@@ -21,22 +19,14 @@ def vgg_file(folders):
 
 
 @pytest.fixture
-def small(pack, monkeypatch):
+def small(pack, monkeypatch, quick_inversion):
     """Profiles of 16 pixels."""
-    widgets, module = pack.module("nodes.host.widgets"), pack.module("nodes.invert_image")
+    widgets = pack.module("nodes.host.widgets")
     fit = widgets.overridden(
         widgets.BUILT_IN_REFINE, resolution=16, crop=16, view_samples=4, fit_samples=4, edit_steps=1, passes=1
     )
     for node in ("refine_views", "fit_views"):
         monkeypatch.setattr(pack.module(f"nodes.{node}"), "refine_settings", lambda name: fit)
-    built_in = module.profile_named("built-in")
-    quick = replace(
-        built_in,
-        invert_photo=replace(
-            built_in.invert_photo, starts=0, evolution=replace(built_in.invert_photo.evolution, generations=0)
-        ),
-    )
-    monkeypatch.setattr(module, "profile_named", {"built-in": quick}.__getitem__)
 
 
 def inverted(pack, generator, portrait, **choice):
@@ -56,7 +46,7 @@ def refined(pack, generator, portrait, **choice):
 
 def fitted(pack, generator, portrait, **choice):
     images = torch.rand(2, 16, 16, 3, generator=torch.Generator().manual_seed(0))
-    cameras = pack.module("portrait3d_core.cameras").turntable(2)
+    cameras = pack.module("portrait3d_core.cameras.paths").turntable(2)
     return run(
         pack, "FitViews", portrait=portrait, images=images, cameras=cameras, profile="built-in", passes=1, seed=0,
         preview_every=1, **choice,
@@ -103,7 +93,7 @@ def test_the_discriminator_of_a_file_reaches_the_inversion(pack, folders, small,
         asked.append(discriminator)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pack.module("nodes.invert_image"), "invert_photos", stop)
+    monkeypatch.setattr(pack.module("nodes.invert_image"), "invert", stop)
     with pytest.raises(KeyboardInterrupt):
         inverted(pack, generator, None)
     assert torch.equal(asked[0].b4.out.weight, judge.b4.out.weight)

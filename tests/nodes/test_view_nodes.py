@@ -1,7 +1,5 @@
 """Render Views, its way back through Fit Views, cameras of 3D viewers, batches of photos, and several seeds."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 
@@ -33,8 +31,8 @@ def test_render_views_gives_pictures_hints_and_cameras(pack, portrait):
 def test_render_views_defaults_are_the_views_of_refine_views(pack):
     schema = pack.node("Portrait3DRenderViews").define_schema()
     widgets = {item.id: item.options["default"] for item in schema.inputs if item.id in LAYOUT}
-    module = pack.module("portrait3d_core.cameras.cameras")
-    focal = module.focal_of(widgets["field_of_view"])
+    module = pack.module("portrait3d_core.cameras.paths")
+    focal = pack.module("portrait3d_core.cameras.cameras").focal_of(widgets["field_of_view"])
     found = module.rows_of_views(
         widgets["count"], widgets["pitch"], widgets["rows"], first_yaw_deg=widgets["first_yaw"], focal=focal
     )
@@ -101,16 +99,7 @@ def test_the_camera_for_viewers_leads_back_to_the_same_view(pack, portrait, monk
 
 
 @pytest.fixture
-def invert(pack, generator, monkeypatch):
-    module = pack.module("nodes.invert_image")
-    built_in = module.profile_named("built-in")
-    quick = replace(
-        built_in,
-        invert_photo=replace(
-            built_in.invert_photo, starts=0, evolution=replace(built_in.invert_photo.evolution, generations=0)
-        ),
-    )
-    monkeypatch.setattr(module, "profile_named", {"built-in": quick}.__getitem__)
+def invert(pack, generator, quick_inversion):
 
     def inverted(**inputs):
         chosen = {"alignment": "none", "steps": 2, "tuning_steps": 0, "seed": 0, "preview_every": 1, **inputs}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -45,8 +46,8 @@ class Attention(nn.Module):
 
 def attend(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
     """Softmax attention; all [B, L, width], the width split into ``heads``."""
-    query, key, value = (x.unflatten(2, (heads, -1)).transpose(1, 2) for x in (query, key, value))
-    return F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+    query, key, value = (rearrange(x, "b l (head c) -> b head l c", head=heads) for x in (query, key, value))
+    return rearrange(F.scaled_dot_product_attention(query, key, value), "b head l c -> b l (head c)")
 
 
 class ImageAttention(Attention):
@@ -57,8 +58,8 @@ class ImageAttention(Attention):
         self.group_norm = nn.GroupNorm(groups, width, eps)
 
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
-        pixels = self.group_norm(x).flatten(2).transpose(1, 2)
-        return x + super().forward(pixels, pixels).transpose(1, 2).unflatten(2, x.shape[2:])
+        pixels = rearrange(self.group_norm(x), "b c h w -> b (h w) c")
+        return x + rearrange(super().forward(pixels, pixels), "b (h w) c -> b c h w", h=x.shape[2])
 
 
 class GatedProjection(nn.Module):
@@ -102,9 +103,9 @@ class TextAttention(nn.Module):
         self.proj_out = nn.Conv2d(width, width, 1)
 
     def forward(self, x: Tensor, text: Tensor) -> Tensor:
-        pixels = self.proj_in(self.norm(x)).flatten(2).transpose(1, 2)
+        pixels = rearrange(self.proj_in(self.norm(x)), "b c h w -> b (h w) c")
         pixels = self.transformer_blocks[0](pixels, text)
-        return x + self.proj_out(pixels.transpose(1, 2).unflatten(2, x.shape[2:]))
+        return x + self.proj_out(rearrange(pixels, "b (h w) c -> b c h w", h=x.shape[2]))
 
 
 class TextPooling(nn.Module):

@@ -25,6 +25,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from ...errors import ImageError
@@ -111,7 +112,7 @@ def align(
     mask = alpha if mask is None else _check_mask(mask, photo.shape[:2])
     framing = _find_framing(photo, mask, reference_mask, settings, face, target or frame_face(reference_mask))
     crop = replace(framing.crop, size=framing.crop.size / settings.zoom)
-    aligned = crop_pixels(photo.permute(2, 0, 1), crop, settings.resolution).permute(1, 2, 0).clamp(0, 1).contiguous()
+    aligned = _cropped(photo, crop, settings.resolution).clamp(0, 1).contiguous()
     if framing.mask is not None:
         aligned_mask = crop_pixels(framing.mask[None], crop, settings.resolution)[0].clamp(0, 1)
     else:
@@ -214,7 +215,7 @@ def _improve_by_outline(photo: Tensor, crop: Crop, reference: Tensor) -> Crop:
     for factor in _SURROUNDINGS:
         wide = Crop(crop.centre_x, crop.centre_y, factor * crop.size)
         pixels = 192
-        mask = _plain_mask(crop_pixels(photo.permute(2, 0, 1), wide, pixels).permute(1, 2, 0))
+        mask = _plain_mask(_cropped(photo, wide, pixels))
         if mask is None:
             continue
         fit = fit_silhouette(mask, reference)
@@ -228,6 +229,11 @@ def _improve_by_outline(photo: Tensor, crop: Crop, reference: Tensor) -> Crop:
         if fit.overlap >= _LEAST_OVERLAP and moved < 0.25 and 0.7 < found.size / crop.size < 1.5:
             return found
     return crop
+
+
+def _cropped(photo: Tensor, crop: Crop, resolution: int) -> Tensor:
+    """The square of a photo [H, W, 3] as [resolution, resolution, 3]."""
+    return rearrange(crop_pixels(rearrange(photo, "h w rgb -> rgb h w"), crop, resolution), "rgb h w -> h w rgb")
 
 
 def frame_face(reference: Tensor | None) -> Face:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor
 
 _WORK_PX = 192
@@ -179,7 +180,7 @@ def _face_scores(planes: Tensor, skin: Tensor, width: Tensor, centres: tuple[Ten
 
 def _exposed(image: Tensor) -> Tensor:
     """image: [H, W, 3] -> the same, scaled so that its brightest areas come close to white (at most 4 times)."""
-    reduced = _reduced(image[..., :3].permute(2, 0, 1))
+    reduced = _reduced(rearrange(image[..., :3], "h w rgb -> rgb h w"))
     bright = float(torch.quantile(reduced.amax(0).flatten(), 0.95))
     return (image[..., :3] * min(max(0.95 / max(bright, 1e-3), 1.0), 4.0)).clamp(max=1.0)
 

@@ -17,6 +17,7 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor
 
 from ...body.warp import Warp
@@ -153,7 +154,7 @@ def surface_logit(portrait: Portrait) -> float:
     settings = RenderSettings(resolution=48)
     attempt = SmallerChunks(settings.rays_per_chunk)
     rendering = attempt(lambda rays: render(portrait, cameras, replace(settings, rays_per_chunk=rays), background=False))
-    solid = rendering.mask.flatten() > 0.9
+    solid = rearrange(rendering.mask, "view 1 row column -> view (row column)") > 0.9
     if not bool(solid.any()):
         raise MeshError(
             f"The portrait is nearly invisible: its most opaque pixel has opacity {float(rendering.mask.max()):.2f}",
@@ -161,7 +162,7 @@ def surface_logit(portrait: Portrait) -> float:
             fix="go back to an earlier portrait; the optimisation has removed this one's density",
         )
     origins, directions = camera_rays(cameras.to(portrait.device), settings.resolution)
-    points = origins.flatten(0, 1) + rendering.depth.flatten()[:, None] * directions.flatten(0, 1)
+    points = origins + rearrange(rendering.depth, "view 1 row column -> view (row column) 1") * directions
     return float(_density(portrait, points[solid]).median())
 
 
@@ -199,7 +200,7 @@ def _sample_lattice(portrait: Portrait, lattice: _Lattice, level: float) -> tupl
     """
     coarse_shape = [(count - 1) // _BLOCK + 1 for count in lattice.shape]
     steps = torch.meshgrid(*(torch.arange(count, device=lattice.corner.device) for count in coarse_shape), indexing="ij")
-    indices = torch.stack(steps, dim=-1).reshape(-1, 3) * _BLOCK
+    indices = rearrange(list(steps), "index x y z -> (x y z) index") * _BLOCK
     coarse = _density(portrait, lattice.points(indices)).reshape(coarse_shape).cpu()
 
     field = F.interpolate(coarse[None, None], size=lattice.shape, mode="trilinear", align_corners=True)[0, 0]

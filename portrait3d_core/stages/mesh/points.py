@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor
 
 from ...errors import MeshError, SettingsError
@@ -72,7 +73,9 @@ def sample_surface(mesh: Mesh, count: int, generator: torch.Generator) -> Points
 def _texture_at(texture: Tensor, places: Tensor) -> Tensor:
     """Colours [M, 3] of a texture [S, S, 3] at ``places`` [M, 2]."""
     grid = (places * 2 - 1)[None, None]
-    return F.grid_sample(texture.movedim(-1, 0)[None], grid, padding_mode="border", align_corners=False)[0, :, 0].T
+    image = rearrange(texture, "row column rgb -> 1 rgb row column")
+    found = F.grid_sample(image, grid, padding_mode="border", align_corners=False)
+    return rearrange(found, "1 rgb 1 point -> point rgb")
 
 
 def save_points(points: Points, path: str | os.PathLike[str], layout: PointFormat = "points.ply") -> None:

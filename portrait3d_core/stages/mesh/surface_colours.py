@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor
 
 from ...cameras.cameras import Cameras, orbit_cameras
@@ -47,8 +48,9 @@ def _along(portrait: Portrait, points: Tensor, normals: Tensor, bottom: float, s
     """rgb -1..1 [M, 3] on the CPU: what rays coming in along ``normals`` [M, 3] see at ``points`` [M, 3]."""
     depths = torch.linspace(0, _OUTSIDE_M + _INSIDE_M, samples, device=portrait.device)
     along = points.to(depths)[:, None] + (_OUTSIDE_M - depths)[:, None] * normals.to(depths)[:, None]
-    sigma, rgb = sample_field(portrait, along.reshape(1, -1, 3))
-    sigma, rgb = sigma.reshape(len(points), -1), rgb.reshape(len(points), -1, 3)
+    sigma, rgb = sample_field(portrait, rearrange(along, "ray sample xyz -> 1 (ray sample) xyz"))
+    sigma = rearrange(sigma, "1 (ray sample) 1 -> ray sample", sample=samples)
+    rgb = rearrange(rgb, "1 (ray sample) rgb -> ray sample rgb", sample=samples)
     crop = portrait.scene.crop
     outside = (along[..., 0].abs() > crop) | (along[..., 2].abs() > crop) | (along[..., 1] < bottom)
     sigma = sigma.masked_fill(outside, EMPTY_LOGIT)
@@ -72,8 +74,9 @@ def in_views(views: Views, points: Tensor, normals: Tensor, otherwise: Tensor) -
     total, weight = otherwise * _NORMAL_WEIGHT, torch.full((len(points), 1), _NORMAL_WEIGHT)
     for index, places in enumerate(views.cameras.project(points)):
         picture = torch.cat([views.rgb[index], views.mask[index, ..., None], views.depth[index, ..., None]], dim=-1)
-        grid = (places * 2 - 1)[None, None]
-        seen = F.grid_sample(picture.movedim(-1, 0)[None], grid, align_corners=False)[0, :, 0].T
+        picture = rearrange(picture, "row column channel -> 1 channel row column")
+        seen = F.grid_sample(picture, (places * 2 - 1)[None, None], align_corners=False)
+        seen = rearrange(seen, "1 channel 1 point -> point channel")
         to_camera = views.cameras.positions[index] - points
         distance = to_camera.norm(dim=1, keepdim=True)
         visible = (distance - seen[:, 4:] < _DEPTH_TOLERANCE_M) & (seen[:, 3:4] > _SOLID)

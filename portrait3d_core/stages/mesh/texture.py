@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor
 
 from ...portrait.portrait import Portrait
@@ -73,10 +74,10 @@ def _bake(portrait: Portrait, mesh: Mesh, atlas: Atlas, views: Views, bottom: fl
         inner = along_normals(portrait, points, normals, bottom, _NORMAL_SAMPLES)
         texels[fragments.pixel[part]] = in_views(views, points, normals, inner)
         known[fragments.pixel[part]] = 1
-    image, mask = (values.reshape(1, size, size, -1).movedim(-1, 1) for values in (texels, known))
+    image, mask = (rearrange(values, "(row column) c -> 1 c row column", row=size) for values in (texels, known))
     for _ in range(GUTTER_PX):  # each chart into its own gutter first, before the neighbours' colours come in
         image, mask = _grown(image, mask)
-    return filled(image, mask)[0].movedim(0, -1).contiguous()
+    return rearrange(filled(image, mask), "1 rgb row column -> row column rgb").contiguous()
 
 
 def _grown(image: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:

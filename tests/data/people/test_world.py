@@ -5,13 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-<<<<<<< HEAD
-from portrait3d_core.cameras.cameras import orbit_cameras
-=======
 pytest.importorskip("scipy", reason="scipy makes the human heads; pip install portrait3d[training]")
 
-from portrait3d_core.cameras import orbit_cameras
->>>>>>> 050da283cd6099d7f2d56e18e02033b2c98152d6
+from portrait3d_core.cameras.cameras import orbit_cameras
 from portrait3d_core.data.people import make_heads
 from portrait3d_core.data.people.anatomy import anatomy_of
 from portrait3d_core.data.people.attributes import HAIR_STYLES, MATERIALS
