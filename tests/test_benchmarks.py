@@ -16,9 +16,12 @@ from benchmarks.report import BEGIN, END, GOALS, compare, entry_line, write_read
 from benchmarks.rows import (
     FOR_A_GPU,
     background,
+    distil_step,
     gradients,
     mesh,
+    no_diffusion,
     orbit_row,
+    refine_step,
     render_row,
     row_makers,
     rows,
@@ -67,8 +70,17 @@ def test_gradients_are_taken_only_inside_the_crop(built_in):
 
 @pytest.mark.parametrize(
     "make",
-    [trigrid, background, partial(render_row, 16), partial(gradients, side=8), partial(mesh, 32), orbit_row],
-    ids=["tri-grid", "background", "render", "gradients", "mesh", "orbit"],
+    [
+        trigrid,
+        background,
+        partial(render_row, 16),
+        partial(gradients, side=8),
+        partial(mesh, 32),
+        orbit_row,
+        partial(distil_step, no_diffusion),
+        refine_step,
+    ],
+    ids=["tri-grid", "background", "render", "gradients", "mesh", "orbit", "distil step", "refine step"],
 )
 def test_rows_run_on_another_device(make, monkeypatch):
     monkeypatch.setattr("pretend_device.LACKING", ())  # the literal implementation needs a 3-D grid_sample
