@@ -1,4 +1,4 @@
-"""Distil: move a portrait's tri-grid until a diffusion model sees the prompt from every side (paper, section 3.3).
+"""Distil: move a portrait's tri-grid until a diffusion model sees the prompt from every side (docs/method.md, "Distillation").
 
 Each step renders a few random views, asks the diffusion model what they should look like, and pushes the difference back
 through the renderer into the tri-grid. Decoder, colour head and background stay as they are.
