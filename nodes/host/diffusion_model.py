@@ -23,7 +23,7 @@ from ...portrait3d_core.diffusion.model import Prediction
 from ...portrait3d_core.diffusion.noise_schedule import flow_signal_noise, table_index
 from ...portrait3d_core.diffusion.view_prompts import DEFAULT_VIEW_WORDS, ViewWords, hard_view_weights
 from ...portrait3d_core.errors import GuidanceError
-from ...portrait3d_core.runtime.resize import resize_images
+from ...portrait3d_core.runtime.images import resize_images
 from .control import Conditioning, ViewControl, private_controls
 from .memory import autograd, leave_room
 from .model_checks import check_takes_control, check_usable, native_resolution

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import SettingsError
-from ..runtime.resize import resize_images
+from ..runtime.images import resize_images
 from .model import DiffusionModel, Prediction, Prompt
 from .noise_schedule import noise_from_x0
 

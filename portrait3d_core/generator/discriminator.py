@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from ..cameras.cameras import Cameras
 from ..portrait.convolutions import ACTIVATION_GAIN, LEAKY_SLOPE, resample_filter
-from ..runtime.resize import resize_images
+from ..runtime.images import resize_images
 from .layers import FullyConnected, leaky, normalise_second_moment, random_weights
 from .pose import MIRRORED_POSE_ENTRIES, mirror, seen_from_positive_x
 

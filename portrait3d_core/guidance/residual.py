@@ -18,8 +18,8 @@ from torch import Tensor
 
 from ..diffusion.model import DiffusionModel, Prompt, with_hints
 from ..diffusion.sampling import predict_under
+from ..runtime.images import resize_images
 from ..runtime.memory import SavedElsewhere
-from ..runtime.resize import resize_images
 from .score_distillation import LOSS_FORMS, Evidence, LossName, Reference, WeightName, residual_weight
 
 ResidualSpace = Literal["latent", "image"]

@@ -16,7 +16,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..runtime.resize import resize_images
+from ..runtime.images import resize_images
 from ..runtime.settings import Settings, setting
 from .convolutions import activate_, convolve, upsample
 

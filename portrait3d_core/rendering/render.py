@@ -13,7 +13,7 @@ from torch import Tensor
 from ..cameras.cameras import Cameras
 from ..errors import SettingsError
 from ..portrait.superresolution import super_resolve
-from ..runtime.resize import resize_images
+from ..runtime.images import resize_images
 from .field import sample_field
 from .march import Field, Marched, Rays, march_rays
 from .rays import Patch, beyond_sphere, camera_rays

@@ -1,4 +1,4 @@
-"""Images and videos on disk: reading photos, writing PNGs, videos and contact sheets (the path without ComfyUI)."""
+"""Images and videos: reading photos, writing PNGs, videos and contact sheets (the path without ComfyUI), resizing."""
 
 from __future__ import annotations
 
@@ -180,3 +180,10 @@ def _pillow():
             fix="run `pip install Pillow`; portraits and meshes work without it",
         ) from cause
     return Image
+
+
+def resize_images(images: Tensor, side: int) -> Tensor:
+    """Square images [B, C, H, H] -> [B, C, side, side], bilinear, anti-aliased when shrinking; differentiable."""
+    if images.shape[-1] == side:
+        return images
+    return F.interpolate(images, size=(side, side), mode="bilinear", antialias=images.shape[-1] > side)

@@ -10,7 +10,7 @@ from portrait3d_core.diffusion.sampling import ddim, edit_images, text_to_image
 from portrait3d_core.errors import SettingsError
 from portrait3d_core.guidance.residual import Guide, Moment, SeenViews, colour_loss, image_gradient
 from portrait3d_core.guidance.score_distillation import LOSS_FORMS, Evidence, Reference, residual_weight
-from portrait3d_core.runtime.resize import resize_images
+from portrait3d_core.runtime.images import resize_images
 
 
 def picture(side=16):

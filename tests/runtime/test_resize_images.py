@@ -3,7 +3,7 @@
 import torch
 from torch.nn import functional as F
 
-from portrait3d_core.runtime.resize import resize_images
+from portrait3d_core.runtime.images import resize_images
 
 
 def test_shrinking_averages_what_growing_interpolates():
