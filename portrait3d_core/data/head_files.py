@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from ..cameras.cameras import Cameras, orbit_cameras
 from ..errors import ModelFormatError
+from .world import BACKGROUND
 
 PICTURE_PX = 256
 NEAREST_M, DEPTH_STEPS = 2.2, 65535
@@ -30,8 +31,6 @@ NEAREST_M, DEPTH_STEPS = 2.2, 65535
 TEST_YAWS = (0.0, 60.0, 120.0, 180.0)
 TEST_PITCH = 5.0
 TEST_VIEWS = len(TEST_YAWS)
-WALL = (0.94, 0.93, 0.91)
-"""Colour of the wall behind every head, sRGB 0..1."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ class HeadViews:
         """(pictures [V, 3, S, S] 0..1 before the wall, opacity [V, 1, S, S]): pixels averaged to ``size_px``."""
         opacity = torch.from_numpy(self.part > 0).float()[:, None]
         rgb = torch.from_numpy(self.rgb).float().movedim(-1, 1) / 255
-        rgb = rgb * opacity + (1 - opacity) * torch.tensor(WALL)[:, None, None]
+        rgb = rgb * opacity + (1 - opacity) * torch.tensor(BACKGROUND)[:, None, None]
         factor = PICTURE_PX // size_px
         return F.avg_pool2d(rgb, factor), F.avg_pool2d(opacity, factor)
 

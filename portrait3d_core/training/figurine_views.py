@@ -19,7 +19,7 @@ from ..rendering.render import RenderSettings, render
 
 
 @dataclass(frozen=True)
-class ViewSettings:
+class PatchSettings:
     """Supervision through the renderer.
 
     every:      one step in this many also compares rendered patches.
@@ -53,7 +53,7 @@ def background_loss(portrait: Portrait) -> Tensor:
 
 
 def view_loss(
-    portrait: Portrait, heads: Sequence[HeadAttributes], settings: ViewSettings, generator: torch.Generator
+    portrait: Portrait, heads: Sequence[HeadAttributes], settings: PatchSettings, generator: torch.Generator
 ) -> Tensor:
     """Error of one rendered patch per head against the exact picture: mean absolute colour and mask difference."""
     heads = heads[: settings.heads]

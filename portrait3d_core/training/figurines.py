@@ -30,7 +30,7 @@ from ..errors import SettingsError
 from ..generator.config import GeneratorConfig
 from ..generator.generator import Generator
 from .figurine_points import PointSettings, draw_samples, point_losses
-from .figurine_views import ViewSettings, background_loss, view_loss
+from .figurine_views import PatchSettings, background_loss, view_loss
 from .growth import grow, new_generator
 from .loop import Lesson, Moment, OnLog, Schedule, Stage, Training
 from .mapping_lesson import teach_mapping
@@ -84,7 +84,7 @@ class FigurineTraining:
     described_share: float = 0.6
     bfloat16: bool = True
     points: PointSettings = field(default_factory=PointSettings)
-    views: ViewSettings = field(default_factory=ViewSettings)
+    views: PatchSettings = field(default_factory=PatchSettings)
 
     def __post_init__(self) -> None:
         if not 0 <= self.described_share <= 1:

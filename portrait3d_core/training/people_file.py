@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..checkpoints.generator_file import save_generator
 from ..checkpoints.published.generator_layout import HEAD_CODES_PREFIX
 from ..data.head_codes import HeadCodes
-from ..data.head_files import WALL
+from ..data.world import BACKGROUND
 from ..generator.generator import STORED_NOISE, Generator
 from ..portrait.portrait import ToRGB
 from .code_world import CodeWorld
@@ -60,7 +60,7 @@ def export_people(
         "licence": "Apache-2.0",
         "description": "procedural people from open anatomy (CC0); trained by portrait3d_core.training; depicts no person",
         "training": notes,
-        "background": json.dumps(WALL),
+        "background": json.dumps(BACKGROUND),
     }
     extra = {HEAD_CODES_PREFIX + name: tensor for name, tensor in head_codes.state_dict().items()}
     save_generator(generator, path, metadata, half=True, extra=extra)
@@ -68,7 +68,7 @@ def export_people(
 
 def _teach_wall(generator: Generator, world: CodeWorld) -> float:
     """Teach the background network the colour of the wall; returns the mean absolute error in the network's range."""
-    wall = 2 * torch.tensor(WALL)[:, None, None] - 1
+    wall = 2 * torch.tensor(BACKGROUND)[:, None, None] - 1
 
     def errors(network: nn.Module, moment: Moment) -> dict[str, Tensor]:
         with torch.no_grad():

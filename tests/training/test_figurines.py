@@ -13,7 +13,7 @@ from portrait3d_core.generator.config import GeneratorConfig
 from portrait3d_core.rendering.render import RenderSettings, render
 from portrait3d_core.runtime.files import write_safetensors
 from portrait3d_core.training.figurine_points import PointSettings, draw_samples, point_losses
-from portrait3d_core.training.figurine_views import ViewSettings, background_loss
+from portrait3d_core.training.figurine_views import PatchSettings, background_loss
 from portrait3d_core.training.figurines import (
     FigurineTraining,
     attribute_vectors,
@@ -46,7 +46,7 @@ QUICK = FigurineTraining(
     mapping_steps=30,
     bfloat16=False,
     points=PointSettings(surface=150, face=80, back=40, free=80),
-    views=ViewSettings(every=7, resolution=16, patch=8, samples=8),
+    views=PatchSettings(every=7, resolution=16, patch=8, samples=8),
 )
 
 
@@ -170,7 +170,7 @@ def test_settings_are_checked():
     with pytest.raises(SettingsError):
         PointSettings(face=0)
     with pytest.raises(SettingsError):
-        ViewSettings(resolution=32, patch=64)
+        PatchSettings(resolution=32, patch=64)
 
 
 def test_a_generator_without_background_cannot_learn_the_wall():
