@@ -103,8 +103,8 @@ def judge(scores: Sequence[Scores]) -> list[Gate]:
 @torch.no_grad()
 def render_head(generator: Generator, codes: HeadCodes, views: HeadViews) -> Rendering:
     """The portrait of the head that ``views`` show, made from its code alone, in the same views."""
-    z = codes.encode(views.code[None], generator.config.z_dim, torch.Generator().manual_seed(0))
-    return render(generator.synthesise(generator.mapping(z)), views.cameras, RENDERING)
+    w = codes(views.code[None])
+    return render(generator.synthesise(w[:, None].expand(-1, generator.config.num_ws, -1)), views.cameras, RENDERING)
 
 
 def measure(name: str, rendering: Rendering, views: HeadViews) -> Scores:

@@ -35,6 +35,7 @@ class GeneratorConfig(Settings):
     pose_dim: int = _size(6, "entries of the body pose, which follow the camera label")
     label_scale: float = setting(1.0, "factor on the whole label (the published models use 1)")
     mapping_layers: int = _size(2, "fully connected layers after the label embedding", most=MAX_LAYERS)
+    mapping_width: int = _size(0, "width of the mapping network between its layers; 0 is that of a latent")
     plane_resolution: int = _size(256, "last 2D block; a pyramid's finest level is twice that")
     features: int = _size(12, "C features per tri-grid plane")
     depth: int = _size(3, "D slices per tri-grid plane")

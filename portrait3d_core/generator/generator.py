@@ -68,7 +68,7 @@ class Generator(nn.Module):
         self.body: Body | None = None
         w_dim, colours = config.w_dim, config.decode_channels
         self.backbone = Backbone(
-            Mapping(config.z_dim, config.label_dim + config.pose_dim, w_dim, config.mapping_layers),
+            Mapping(config.z_dim, config.label_dim + config.pose_dim, w_dim, config.mapping_layers, config.mapping_width),
             _plane_synthesis(config),
         )
         if config.superresolution is not None:

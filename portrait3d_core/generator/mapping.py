@@ -15,13 +15,16 @@ class Mapping(nn.Module):
 
     w_avg: Tensor
 
-    def __init__(self, z_dim: int, label_dim: int, w_dim: int, layers: int) -> None:
+    def __init__(self, z_dim: int, label_dim: int, w_dim: int, layers: int, width: int = 0) -> None:
+        """width: of the layers between; 0 means w_dim, as published."""
         super().__init__()
         self.embed = FullyConnected(label_dim, w_dim)
         self.layers = layers
+        self.width = width or w_dim
         for index in range(layers):
-            inputs = z_dim + w_dim if index == 0 else w_dim
-            setattr(self, f"fc{index}", FullyConnected(inputs, w_dim, lr_multiplier=LR_MULTIPLIER))
+            inputs = z_dim + w_dim if index == 0 else self.width
+            outputs = w_dim if index == layers - 1 else self.width
+            setattr(self, f"fc{index}", FullyConnected(inputs, outputs, lr_multiplier=LR_MULTIPLIER))
         self.register_buffer("w_avg", torch.zeros(w_dim))
 
     def forward(self, z: Tensor, label: Tensor) -> Tensor:

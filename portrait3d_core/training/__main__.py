@@ -17,6 +17,7 @@ from ..bundle.files import BUNDLE
 from .bundle import PARTS, log, remake_bundle
 
 GENERATOR = "generator.safetensors"
+PAINT_WEIGHT = 0.3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,7 +35,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     people.add_argument("--threads", type=int, default=1, help="processor threads (default 1)")
     people.add_argument("--seed", type=int, default=0)
     people.add_argument("--out", type=Path, help=f"generator file to write at the end (default: WORK/{GENERATOR})")
-    people.add_argument("--mapping-steps", type=int, default=8000, help="of the mapping network's lesson at the end")
     people.add_argument("--export-only", action="store_true", help="write the generator file from the checkpoint as it is")
     figurines = commands.add_parser("figurines", help="the shipped bundle: the figurine generator and the diffusion model")
     figurines.add_argument("work", type=Path, help="folder for checkpoints and training data; a training there is continued")
@@ -54,14 +54,24 @@ def _figurines(chosen: argparse.Namespace) -> int:
 
 
 def _people(chosen: argparse.Namespace) -> int:
+    from ..data.people.person import code_names
     from .loop import Schedule
     from .people import CPU_STAGES, CUDA_STAGES, HeadLibrary, PeopleNetwork, PeopleTraining, people_training
     from .people_file import export_people
+    from .surface_pixels import SurfaceSettings
+    from .thrown_people import people_throws, thrown_people
 
     torch.set_num_threads(chosen.threads)
     stages = CPU_STAGES if chosen.device == "cpu" else CUDA_STAGES
     schedule = Schedule(stages, minutes=chosen.minutes, warmup_steps=20, average_decay=0.995, seed=chosen.seed)
-    settings = PeopleTraining(schedule, held_out=chosen.held_out, init=chosen.init, device=chosen.device)
+    settings = PeopleTraining(
+        schedule,
+        surface=SurfaceSettings(paint_weight=PAINT_WEIGHT),
+        held_out=chosen.held_out,
+        init=chosen.init,
+        device=chosen.device,
+        code_names=code_names(),
+    )
     chosen.work.mkdir(parents=True, exist_ok=True)
     library = HeadLibrary(chosen.data, settings)
     training = people_training(library, chosen.work, settings)
@@ -72,8 +82,16 @@ def _people(chosen: argparse.Namespace) -> int:
     assert isinstance(network, PeopleNetwork)
     notes = {"steps": training.state.step, "heads": len(library.codes), "settings": asdict(settings)}
     out = chosen.work / GENERATOR if chosen.out is None else chosen.out
-    known = library.codes.cpu()
-    export_people(network.generator, network.codes, known, out, json.dumps(notes, default=str), log, chosen.mapping_steps)
+    throws = people_throws()
+    export_people(
+        network.generator,
+        network.codes,
+        throws,
+        lambda codes: thrown_people(throws, codes),
+        out,
+        json.dumps(notes, default=str),
+        log,
+    )
     log(f"generator written to {out}")
     return 0
 

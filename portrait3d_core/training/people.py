@@ -31,6 +31,7 @@ from ..portrait.trigrid import TriGrid
 from ..runtime.files import read_safetensors
 from .growth import grow, new_generator
 from .loop import Lesson, Moment, Schedule, Stage, Training
+from .palette import LEAST_PIXELS, PARTS, forget_colours, paint, paint_colours, told_numbers
 from .state import averaged_weights
 from .surface_pixels import SurfacePixels, SurfaceSettings, draw_points, joined, surface_losses, surface_pixels
 
@@ -42,7 +43,8 @@ PEOPLE_CONFIG = GeneratorConfig(
     features=12,
     depth=2,
     box_size=0.6,
-    decode_channels=16,
+    decode_channels=32,
+    decoder_hidden=64,
     background_resolution=4,
     background_channel_base=64,
     background_channel_max=16,
@@ -62,6 +64,8 @@ NOISE_FACTOR = 10.0
 """How much faster the noise maps move than the weights."""
 START_SIGMA = -0.7
 """Density before training, in units of its scale: everything is nearly empty."""
+START_COLOUR = 0.1
+"""Of all colour features of a generator with paints."""
 CHECKPOINT = "training.safetensors"
 
 _log = logging.getLogger(__name__)
@@ -83,6 +87,8 @@ class PeopleTraining:
     held_out: int = 64
     init: Path | None = None
     device: str = "cpu"
+    code_names: tuple[str, ...] = ()
+    """What the numbers of the heads' codes stand for; empty for heads whose colours are learnt like everything else."""
 
 
 class PeopleNetwork(nn.Module):
@@ -168,6 +174,7 @@ def _start(library: HeadLibrary, settings: PeopleTraining) -> tuple[PeopleNetwor
         if codes is None or len(codes.mean) != length:
             codes = HeadCodes.of(library.codes.cpu(), generator.config.w_dim)
             _forget_identities(generator)
+        generator = _with_decoder(generator, config)
         stages = tuple(stage for stage in schedule.stages if stage.size >= generator.config.plane_resolution)
         schedule = replace(schedule, stages=stages or schedule.stages[-1:])
     else:
@@ -178,7 +185,56 @@ def _start(library: HeadLibrary, settings: PeopleTraining) -> tuple[PeopleNetwor
         with torch.no_grad():
             generator.decoder.net[2].bias[0] = START_SIGMA * settings.surface.sigma_scale
             generator.torgb.affine.weight *= 0.05
+    if settings.code_names:
+        codes = _painted(generator, codes, library, settings.code_names)
     return PeopleNetwork(_with_trained_noise(generator).requires_grad_(True), codes), schedule
+
+
+def _with_decoder(generator: Generator, config: GeneratorConfig) -> Generator:
+    """The same generator with the decoder sizes of ``config``; colours are to be learnt anew where they differ."""
+    old, wanted = generator.config, (config.decoder_hidden, config.decode_channels)
+    if (old.decoder_hidden, old.decode_channels) == wanted:
+        return generator
+    larger = Generator(replace(old, decoder_hidden=wanted[0], decode_channels=wanted[1]))
+    known, fresh = generator.state_dict(), larger.state_dict()
+    fresh.update({name: weight for name, weight in known.items() if fresh[name].shape == weight.shape})
+    kept = old.decoder_hidden
+    first, last = "decoder.net.0", "decoder.net.2"
+    fresh[f"{first}.weight"] *= known[f"{first}.weight"].std() / fresh[f"{first}.weight"].std()
+    fresh[f"{first}.weight"][:kept], fresh[f"{first}.bias"][:kept] = known[f"{first}.weight"], known[f"{first}.bias"]
+    fresh[f"{first}.bias"][kept:] = torch.randn(wanted[0] - kept)
+    fresh[f"{last}.weight"][0, kept:] = 0
+    fresh[f"{last}.weight"][0, :kept] = known[f"{last}.weight"][0] * (wanted[0] / kept) ** 0.5
+    fresh[f"{last}.bias"][0] = known[f"{last}.bias"][0]
+    larger.load_state_dict(fresh)
+    return larger
+
+
+def _painted(generator: Generator, codes: HeadCodes, library: HeadLibrary, names: Sequence[str]) -> HeadCodes:
+    """Give the generator its palette, if its file had none; returns the codes without the names of colours."""
+    told = told_numbers(names)
+    if not (codes.projection.any(dim=1) & ~told).any():
+        return codes
+    codes = codes.only(told)
+    assert library.pixels is not None
+    told_by_colours = torch.tensor([name.endswith(("/r", "/g", "/b")) for name in names])
+    forget_colours(generator, codes, told_by_colours)
+    paint(generator, codes, *paint_colours(library.codes.cpu(), names, _mean_colours(library.pixels)))
+    with torch.no_grad():
+        generator.decoder.net[2].weight[1:] *= START_COLOUR
+        generator.decoder.net[2].bias[1:] = START_COLOUR
+    return codes
+
+
+def _mean_colours(pixels: SurfacePixels) -> Tensor:
+    """[N, PARTS, 3] sRGB 0..1; NaN where a head shows too little of a part."""
+    means = torch.full((len(pixels), PARTS, 3), torch.nan)
+    for head in range(len(pixels)):
+        for part in range(PARTS):
+            of_part = pixels.colour[head][pixels.part[head] == part]
+            if len(of_part) >= LEAST_PIXELS:
+                means[head, part] = of_part.float().mean(dim=0).cpu() / 255
+    return means
 
 
 def _forget_identities(generator: Generator) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,47 +15,53 @@ from ..checkpoints.published.generator_layout import HEAD_CODES_PREFIX
 from ..data.head_codes import HeadCodes
 from ..data.world import BACKGROUND
 from ..generator.generator import STORED_NOISE, Generator
+from ..generator.layers import FullyConnected, normalise_second_moment
 from ..portrait.portrait import ToRGB
-from .code_world import CodeWorld
-from .growth import new_generator
+from .dice_mapping import Throws, write_mapping
 from .loop import Lesson, Moment, OnLog, Schedule, Stage, Training
-from .mapping_lesson import teach_mapping
 
 NAME = "portrait3d-people-v1"
-MAPPING_CODES, MAPPING_STEPS, WALL_STEPS = 40000, 8000, 1500
-AVERAGE_CODES = 10000
-SHORTEST_Z = 64
+MAPPING_CODES, WALL_STEPS = 60000, 1500
+MAPPING_LAYERS, MAPPING_WIDTH, Z_STEP = 3, 900, 32
+OFFSET = 6.0
+"""Added to all latents, whose spread is about 1: the mapping network's last activation is straight where they lie."""
 RELEARNT = ("backbone.mapping.", "pose_branch.")
 """Parts that depend on the length of the random code."""
+
+Thrown = Callable[[Tensor], Tensor]
+"""From random codes [N, z_dim], of unit mean square, to the codes [N, K] of the heads that they stand for."""
 
 
 def export_people(
     taught: Generator,
     head_codes: HeadCodes,
-    known: Tensor,
+    throws: Throws,
+    thrown: Thrown,
     path: Path,
     notes: str = "{}",
     on_log: OnLog = print,
-    mapping_steps: int = MAPPING_STEPS,
+    mapping_codes: int = MAPPING_CODES,
+    mapping_width: int = MAPPING_WIDTH,
 ) -> None:
-    """Teach a taught generator's mapping network and its wall, and write it.
+    """Write a taught generator's mapping network, teach it its wall, and write the file.
 
-    known: [N, K] codes of the heads it was trained on.  notes: JSON about the training, kept in the file.
+    throws, thrown: what random codes stand for.  notes: JSON about the training, kept in the file.
     """
-    head_codes = head_codes.whitened(known)
-    z_dim = max(SHORTEST_Z, -(-len(head_codes.basis) // SHORTEST_Z) * SHORTEST_Z)
+    z_dim = -(-len(throws.places) // Z_STEP) * Z_STEP
+    sizes = {"z_dim": z_dim, "mapping_layers": MAPPING_LAYERS, "mapping_width": mapping_width}
     torch.manual_seed(0)
-    generator = new_generator(replace(taught.config, z_dim=z_dim), 1.0, len(head_codes.basis), 1.0)
+    generator = Generator(replace(taught.config, **sizes))
     kept = {name: weight for name, weight in taught.state_dict().items() if not name.startswith(RELEARNT)}
     generator.load_state_dict({**generator.state_dict(), **kept})
-    world = CodeWorld.of(head_codes, known, z_dim)
-    z, latents = world.pairs(MAPPING_CODES, torch.Generator().manual_seed(0))
-    error = teach_mapping(generator, z, latents, steps=mapping_steps, seed=0)
-    on_log(f"mapping learnt, error {error:.3f} ({len(world.choices)} choices in {known.shape[1]} numbers)")
-    on_log(f"wall learnt, error {_teach_wall(generator, world):.4f}")
+    head_codes = head_codes.moved(OFFSET)
+    _move_latents(generator, OFFSET)
+    z = torch.randn(mapping_codes, z_dim, generator=torch.Generator().manual_seed(0))
+    latents = head_codes(thrown(normalise_second_moment(z)))
+    error = write_mapping(generator.backbone.mapping, throws, z, latents)
+    on_log(f"mapping written, error {error:.3f} of variance {float(latents.var(dim=0).mean()):.3f}")
     with torch.no_grad():
-        codes = torch.randn(AVERAGE_CODES, z_dim, generator=torch.Generator().manual_seed(0))
-        generator.w_avg.copy_(generator.mapping(codes)[:, 0].mean(dim=0))
+        generator.w_avg.copy_(latents.mean(dim=0))
+    on_log(f"wall learnt, error {_teach_wall(generator):.4f}")
     metadata = {
         "name": NAME,
         "licence": "Apache-2.0",
@@ -66,13 +73,21 @@ def export_people(
     save_generator(generator, path, metadata, half=True, extra=extra)
 
 
-def _teach_wall(generator: Generator, world: CodeWorld) -> float:
+def _move_latents(generator: Generator, offset: float) -> None:
+    """Make a generator of latents w one of latents w + offset, in place; its mapping network is not touched."""
+    with torch.no_grad():
+        for name, module in generator.named_modules():
+            if name.endswith("affine") and isinstance(module, FullyConnected):
+                module.bias -= offset * module.weight.sum(dim=1) * module.weight_gain / module.bias_gain
+
+
+def _teach_wall(generator: Generator) -> float:
     """Teach the background network the colour of the wall; returns the mean absolute error in the network's range."""
     wall = 2 * torch.tensor(BACKGROUND)[:, None, None] - 1
 
     def errors(network: nn.Module, moment: Moment) -> dict[str, Tensor]:
         with torch.no_grad():
-            w = generator.mapping(torch.randn(moment.stage.batch, world.z_dim, generator=moment.random))
+            w = generator.mapping(torch.randn(moment.stage.batch, generator.config.z_dim, generator=moment.random))
             to_rgb = ToRGB(generator.torgb.folded(w[:, -1])[..., 0, 0], generator.torgb.bias)
         return {"wall": (to_rgb(network(w, STORED_NOISE)) - wall).abs().mean()}
 

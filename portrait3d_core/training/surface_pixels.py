@@ -20,6 +20,7 @@ from ..data.head_files import PICTURE_PX, HeadViews
 from ..portrait.decoder import decode_hidden, hidden_to_colour, hidden_to_sigma
 from ..portrait.portrait import Portrait, Scene
 from ..portrait.trigrid import sample_trigrid
+from .palette import PAINTED, foreign_paints
 
 PART_WEIGHTS = np.array([0, 1.3, 4, 8, 4, 4, 5, 3, 1, 1.5, 4, 0.5, 0.7, 0.7, 4, *[1.0] * 241])
 """How often pixels are drawn, by part: background, skin, lips, eye, teeth, tongue, lash, brow, hair, beard, glasses, cloth,
@@ -45,6 +46,7 @@ class SurfaceSettings:
     surface_sigma, sigma_scale: occupancy is sigmoid((sigma - surface_sigma) / sigma_scale).
     colour_weight: weight of the colour error against the occupancy error.
     colour_bend:   colour errors below this count squared, larger ones linearly (network range -1..1).
+    paint_weight:  weight of paints that show where they do not belong; 0 for a generator without paints.
     """
 
     pixels: int = 6000
@@ -56,6 +58,7 @@ class SurfaceSettings:
     sigma_scale: float = 90.0
     colour_weight: float = 2.0
     colour_bend: float = 0.1
+    paint_weight: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -63,13 +66,15 @@ class SurfacePixels:
     """Pixels of N heads: P that show the head, E that show nothing; V views.
 
     cam2world: [N, V, 3, 4].  shown: [N, P] int32 index into the V * 256 * 256 pixels.  distance: [N, P] metres.
-    colour: [N, P, 3] uint8.  empty: [N, E] int32.  beside: [N, E] distance of the nearest surface in the picture, or 0.
+    colour: [N, P, 3] uint8.  part: [N, P] uint8.  empty: [N, E] int32.
+    beside: [N, E] distance of the nearest surface in the picture, or 0.
     """
 
     cam2world: Tensor
     shown: Tensor
     distance: Tensor
     colour: Tensor
+    part: Tensor
     empty: Tensor
     beside: Tensor
 
@@ -85,13 +90,14 @@ class SurfacePixels:
 class SurfacePoints:
     """Points of B heads: S near the surface, with colour, then Q others that should be empty.
 
-    points: [B, S + Q, 3] metres.  occupancy: [B, S] 0..1.  colour: [B, S, 3] in -1..1.  counted: [B, Q], 1 or 0 (outside
-    what is rendered).
+    points: [B, S + Q, 3] metres.  occupancy: [B, S] 0..1.  colour: [B, S, 3] in -1..1.  part: [B, S].
+    counted: [B, Q], 1 or 0 (outside what is rendered).
     """
 
     points: Tensor
     occupancy: Tensor
     colour: Tensor
+    part: Tensor
     counted: Tensor
 
 
@@ -120,6 +126,7 @@ def surface_pixels(views: HeadViews, settings: SurfaceSettings, seed: int) -> Su
         shown_at.int()[None],
         distance.reshape(-1)[shown_at][None],
         torch.from_numpy(views.rgb.reshape(-1, 3)[shown])[None],
+        torch.from_numpy(part[shown])[None],
         empty_at.int()[None],
         beside.reshape(-1)[empty_at][None],
     )
@@ -167,7 +174,7 @@ def draw_points(
     nothing = points[:, showing:]
     counted = ((nothing[..., 0].abs() <= scene.crop) & (nothing[..., 2].abs() <= scene.crop)).float()
     colour = pixels.colour[chosen].float() / 127.5 - 1
-    return SurfacePoints(points, torch.sigmoid(depth / settings.edge_m), colour, counted)
+    return SurfacePoints(points, torch.sigmoid(depth / settings.edge_m), colour, pixels.part[chosen], counted)
 
 
 def _rays(cam2world: Tensor, rows: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
@@ -186,10 +193,15 @@ def surface_losses(portrait: Portrait, drawn: SurfacePoints, settings: SurfaceSe
     showing = drawn.colour.shape[1]
     hidden = decode_hidden(portrait.decoder, sample_trigrid(portrait.trigrid, drawn.points))
     sigma = hidden_to_sigma(portrait.decoder, hidden)[..., 0]
-    rgb = portrait.to_rgb(hidden_to_colour(portrait.decoder, hidden[:, :showing]).mT).mT
+    features = hidden_to_colour(portrait.decoder, hidden[:, :showing])
+    rgb = portrait.to_rgb(features.mT).mT
     occupancy = torch.cat([drawn.occupancy, torch.zeros_like(drawn.counted)], dim=1)
     counted = torch.cat([torch.ones_like(drawn.occupancy), drawn.counted], dim=1)
     logit = (sigma - settings.surface_sigma) / settings.sigma_scale
     shape = F.binary_cross_entropy_with_logits(logit, occupancy, weight=counted, reduction="sum") / counted.sum()
     colour = F.smooth_l1_loss(rgb, drawn.colour, beta=settings.colour_bend)
-    return {"shape": shape, "colour": settings.colour_weight * colour}
+    losses = {"shape": shape, "colour": settings.colour_weight * colour}
+    if settings.paint_weight:
+        foreign = features[..., :PAINTED].abs() * foreign_paints(drawn.part)
+        losses["paint"] = settings.paint_weight * foreign.mean()
+    return losses

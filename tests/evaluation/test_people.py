@@ -16,6 +16,7 @@ from portrait3d_core.evaluation.people import Scores, judge, measure
 from portrait3d_core.generator.config import GeneratorConfig
 from portrait3d_core.generator.generator import Generator
 from portrait3d_core.rendering.render import Rendering
+from portrait3d_core.training.dice_mapping import Throws
 from portrait3d_core.training.people_file import export_people
 
 PERFECT = Scores("a", 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0)
@@ -93,7 +94,10 @@ def test_the_command_measures_a_generator_file(tmp_path, capsys):
     known = torch.randn(20, 5, generator=torch.Generator().manual_seed(0))
     path = tmp_path / "people.safetensors"
     torch.manual_seed(0)
-    export_people(Generator(TINY), HeadCodes.of(known, 8), known, path, on_log=lambda line: None, mapping_steps=5)
+    throws = Throws({f"number {k}": k for k in range(5)}, {}, frozenset())
+    export_people(
+        Generator(TINY), HeadCodes.of(known, 8), throws, lambda z: z[:, :5], path, on_log=lambda line: None, mapping_codes=500
+    )
     arguments = ["--data", str(tmp_path), "--generator", str(path), "--heads", "1", "--sheet", str(tmp_path / "sheet.png")]
     assert main(["people", *arguments, "--quick", "--json", str(tmp_path / "report.json")]) == 1
     assert "MISSED" in capsys.readouterr().out

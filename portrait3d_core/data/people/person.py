@@ -36,6 +36,8 @@ from .expressions import UNITS, controls_of, name_of
 from .shape_numbers import SHAPE_AXES
 
 Split = Literal["generator", "diffusion", "unseen"]
+COLOUR_MIDDLE, COLOUR_SCALE = 0.4, 4
+"""A colour in a code is (sRGB - middle) * scale."""
 _CHOICES: dict[str, tuple[str, ...]] = {
     "hair_style": HAIR_STYLES,
     "hair_colour": tuple(HAIR_COLOURS),
@@ -235,7 +237,8 @@ def _one_hot(group: str, value: str, known: tuple[str, ...]) -> list[tuple[str, 
 
 
 def _colour(group: str, srgb: Colour | np.ndarray, present: float = 1.0) -> list[tuple[str, float]]:
-    return [(f"{group}/{channel}", present * (float(value) - 0.4) * 4) for channel, value in zip("rgb", srgb)]
+    scale = present * COLOUR_SCALE
+    return [(f"{group}/{channel}", scale * (float(value) - COLOUR_MIDDLE)) for channel, value in zip("rgb", srgb)]
 
 
 def _centred(name: str, value: float, middle: float, spread: float) -> tuple[str, float]:
