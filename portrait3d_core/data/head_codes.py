@@ -53,8 +53,8 @@ class HeadCodes(nn.Module):
         """From what :meth:`state_dict` returned."""
         return HeadCodes(state["mean"], state["spread"], state["projection"], state.get("offset"))
 
-    def moved(self, offset: float) -> HeadCodes:
-        """The same with ``offset`` added to all latents."""
+    def moved(self, offset: Tensor | float) -> HeadCodes:
+        """The same with ``offset``, [w_dim] or one for all, added to the latents."""
         return HeadCodes(self.mean, self.spread, self.projection, self.offset + offset)
 
     def standardised(self, codes: Tensor) -> Tensor:

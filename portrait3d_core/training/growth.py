@@ -9,9 +9,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from ..generator.config import GeneratorConfig
 from ..generator.generator import Generator
+from ..generator.layers import FullyConnected
 
 FEATURE_GAIN = 10.0
 """The decoder's first layer starts larger: its input is a mean over many planes, hence small."""
@@ -70,3 +72,11 @@ def soften_identity(generator: Generator, part: str, gain: float) -> None:
     for name, parameter in generator.named_parameters():
         if name.endswith("affine.weight") and (not part or f".synthesis.{part}" in name):
             parameter.mul_(gain)
+
+
+def move_latents(generator: Generator, offset: Tensor) -> None:
+    """Make a generator of latents w one of latents w + offset [w_dim], in place; its mapping network is not touched."""
+    with torch.no_grad():
+        for name, module in generator.named_modules():
+            if name.endswith("affine") and isinstance(module, FullyConnected):
+                module.bias -= (module.weight @ offset) * (module.weight_gain / module.bias_gain)

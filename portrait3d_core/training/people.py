@@ -29,7 +29,7 @@ from ..optimisation.muon import Muon
 from ..portrait.portrait import Portrait, ToRGB
 from ..portrait.trigrid import TriGrid
 from ..runtime.files import read_safetensors
-from .growth import grow, new_generator
+from .growth import grow, move_latents, new_generator
 from .loop import Lesson, Moment, Schedule, Stage, Training
 from .palette import LEAST_PIXELS, PARTS, forget_colours, paint, paint_colours, told_numbers
 from .state import averaged_weights
@@ -174,6 +174,8 @@ def _start(library: HeadLibrary, settings: PeopleTraining) -> tuple[PeopleNetwor
         if codes is None or len(codes.mean) != length:
             codes = HeadCodes.of(library.codes.cpu(), generator.config.w_dim)
             _forget_identities(generator)
+        move_latents(generator, -codes.offset)  # weights learn badly where latents are far from zero
+        codes = codes.moved(-codes.offset)
         generator = _with_decoder(generator, config)
         stages = tuple(stage for stage in schedule.stages if stage.size >= generator.config.plane_resolution)
         schedule = replace(schedule, stages=stages or schedule.stages[-1:])

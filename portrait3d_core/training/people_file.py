@@ -15,8 +15,9 @@ from ..checkpoints.published.generator_layout import HEAD_CODES_PREFIX
 from ..data.head_codes import HeadCodes
 from ..data.world import BACKGROUND
 from ..generator.generator import Generator
-from ..generator.layers import FullyConnected, normalise_second_moment
+from ..generator.layers import normalise_second_moment
 from .dice_mapping import Throws, write_mapping
+from .growth import move_latents
 from .loop import OnLog
 
 NAME = "portrait3d-people-v1"
@@ -54,7 +55,7 @@ def export_people(
     kept = {name: weight for name, weight in taught.state_dict().items() if not name.startswith(RELEARNT)}
     generator.load_state_dict({**generator.state_dict(), **kept})
     head_codes = head_codes.moved(OFFSET)
-    _move_latents(generator, OFFSET)
+    move_latents(generator, torch.full_like(head_codes.offset, OFFSET))
     z = torch.randn(mapping_codes, z_dim, generator=torch.Generator().manual_seed(0))
     latents = head_codes(thrown(normalise_second_moment(z)))
     error = write_mapping(generator.backbone.mapping, throws, z, latents)
@@ -71,14 +72,6 @@ def export_people(
     }
     extra = {HEAD_CODES_PREFIX + name: tensor for name, tensor in head_codes.state_dict().items()}
     save_generator(generator, path, metadata, half=True, extra=extra)
-
-
-def _move_latents(generator: Generator, offset: float) -> None:
-    """Make a generator of latents w one of latents w + offset, in place; its mapping network is not touched."""
-    with torch.no_grad():
-        for name, module in generator.named_modules():
-            if name.endswith("affine") and isinstance(module, FullyConnected):
-                module.bias -= offset * module.weight.sum(dim=1) * module.weight_gain / module.bias_gain
 
 
 @torch.no_grad()
