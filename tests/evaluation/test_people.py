@@ -12,14 +12,14 @@ from portrait3d_core.data.head_codes import HeadCodes
 from portrait3d_core.data.head_files import TEST_VIEWS, read_views
 from portrait3d_core.evaluation.__main__ import main
 from portrait3d_core.evaluation.metrics import crispness, similarity_map
-from portrait3d_core.evaluation.people import Scores, judge, measure
+from portrait3d_core.evaluation.people import RandomHeads, Scores, has_specks, judge, measure, unlikeness
 from portrait3d_core.generator.config import GeneratorConfig
 from portrait3d_core.generator.generator import Generator
 from portrait3d_core.rendering.render import Rendering
 from portrait3d_core.training.dice_mapping import Throws
 from portrait3d_core.training.people_file import export_people
 
-PERFECT = Scores("a", 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0)
+PERFECT = Scores("a", 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 1.0, 1.0)
 TINY = GeneratorConfig(
     z_dim=64,
     w_dim=8,
@@ -68,11 +68,14 @@ def test_what_is_wrong_shows_in_its_own_number(views):
 
 
 def test_gates_fail_on_the_fault_they_are_for():
-    assert all(gate.passed for gate in judge([PERFECT]))
+    varied = RandomHeads(diversity=0.9, specks=0)
+    assert all(gate.passed for gate in judge([PERFECT], varied))
     for field in dataclasses.fields(Scores)[1:]:
         fault = dataclasses.replace(PERFECT, **{field.name: 9.0 if field.name == "depth_error_mm" else 0.4})
-        assert [gate.passed for gate in judge([fault])].count(False) == 1, field.name
-    assert not all(gate.passed for gate in judge([dataclasses.replace(PERFECT, crispness_hair=None)]))
+        assert [gate.passed for gate in judge([fault], varied)].count(False) == 1, field.name
+    assert not all(gate.passed for gate in judge([dataclasses.replace(PERFECT, crispness_hair=None)], varied))
+    for alike in (RandomHeads(0.5, 0), RandomHeads(0.9, 1)):
+        assert [gate.passed for gate in judge([PERFECT], alike)].count(False) == 1
 
 
 def test_blur_loses_crispness_and_similarity():
@@ -103,3 +106,17 @@ def test_the_command_measures_a_generator_file(tmp_path, capsys):
     assert "MISSED" in capsys.readouterr().out
     assert (tmp_path / "report.json").exists() and (tmp_path / "sheet.png").stat().st_size > 1000
     assert TEST_VIEWS == 4
+
+
+def test_specks_and_unlikeness():
+    shown = torch.zeros(20, 20, dtype=torch.bool)
+    shown[5:15, 5:15] = True
+    shown[15, 15] = True  # touches the corner
+    assert not has_specks(shown) and not has_specks(torch.zeros(5, 5, dtype=torch.bool))
+    shown[1, 1] = True
+    assert not has_specks(shown)
+    shown[1, 2] = True
+    assert has_specks(shown)
+    grey, white = torch.full((1, 3, 4, 4), 0.5), torch.ones(1, 3, 4, 4)
+    assert unlikeness(torch.cat([grey, grey, grey])) == pytest.approx(0, abs=1e-4)
+    assert unlikeness(torch.cat([white, 0 * white])) == pytest.approx(100, abs=0.5)
