@@ -7,6 +7,7 @@ import torch
 
 from portrait3d_core.generator.config import GeneratorConfig
 from portrait3d_core.generator.generator import Generator
+from portrait3d_core.generator.noise_patterns import noise_layers
 from portrait3d_core.portrait.decoder import Decoder
 from portrait3d_core.portrait.portrait import Portrait, Scene, ToRGB
 from portrait3d_core.portrait.superresolution import SuperResolutionConfig
@@ -71,3 +72,12 @@ def make_read_only(monkeypatch, folder: Path, files) -> None:
         return original(dir=dir, **rest)
 
     monkeypatch.setattr(files.tempfile, "mkstemp", refusing)
+
+
+def teach_noise(generator: Generator) -> Generator:
+    """The same generator with smooth, loud noise patterns, such as training gives them, that have an effect."""
+    for number, layer in enumerate(noise_layers(generator.backbone.synthesis)):
+        axis = torch.linspace(-1, 1, layer.noise_const.shape[0])
+        layer.noise_const = 2 * torch.cos(2 * axis[:, None] + number) - axis
+        layer.noise_strength.data.fill_(0.3)
+    return generator

@@ -14,6 +14,8 @@ from ..runtime.files import atomic_write, sha256
 
 BUNDLE = Path(__file__).parent / "figurines"
 """The bundle that comes with the package."""
+PEOPLE = Path(__file__).parent / "people"
+"""The generator of people so far, which is no complete bundle yet."""
 GENERATOR, DIFFUSION, SUMS = "generator.safetensors", "diffusion", "SHA256SUMS"
 
 

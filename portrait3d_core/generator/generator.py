@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..body.warp import Body
 from ..cameras.cameras import Cameras, frontal_camera
+from ..errors import SettingsError
 from ..portrait.decoder import Decoder
 from ..portrait.portrait import Portrait, Provenance, ToRGB
 from ..portrait.trigrid import TriGrid
@@ -20,6 +21,7 @@ from .backbone import Backbone, PyramidSynthesis, SkipSynthesis
 from .config import GeneratorConfig
 from .layers import FullyConnected, ModulatedToRGB, Noise, NoiseMode
 from .mapping import Mapping, truncate
+from .noise_patterns import stores_white_noise
 from .pose import PoseBranch
 from .superresolution import SuperResolutionModule
 
@@ -122,12 +124,21 @@ class Generator(nn.Module):
     ) -> Portrait:
         """The portraits (a batch of N) of w_plus [N, num_ws, w_dim]; differentiable to latents and weights.
 
-        noise: "const", "none" or "random" (drawn from ``generator``).
+        noise: "const", "none" or "random" (drawn from ``generator``). Only "const" where the stored patterns are no white
+        noise (:mod:`.noise_patterns`).
         background_w: [N, k, w_dim] latents for the background only, or None for w_plus.
 
         Differs from the paper: the original's default noise is random; here it is the stored pattern, so that the
         same latent gives the same portrait.
+
+        Raises SettingsError for another noise than the stored patterns where these are part of the portraits.
         """
+        if noise != "const" and not stores_white_noise(self.backbone.synthesis):
+            raise SettingsError(
+                f"noise is {noise!r}, but the portraits of this generator are made with the noise patterns it stores",
+                expected="'const': without its patterns they fall apart",
+                fix="leave noise at 'const'",
+            )
         layer_noise = Noise(noise, generator)
         return self.portrait(self.backbone.levels(w_plus, layer_noise), w_plus, layer_noise, background_w)
 

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ...cameras.cameras import Cameras, orbit_cameras
 from ...generator.generator import Generator
+from ...generator.noise_patterns import autocorrelation, noise_layers, stores_white_noise, whiten
 from ...optimisation.learning_rate import cosine_ramp
 from ...optimisation.loop import Seen, optimise
 from ...optimisation.optimised import Optimised
@@ -31,6 +31,8 @@ from .settings import InvertSettings
 STAGE_SEARCH = "invert: search"
 NOISE_WEIGHT = 1e5
 """Weight of the noise regulariser."""
+DEPARTURE = 0.3
+"""How far, as root mean square, noise patterns that are part of the portraits may go from the stored ones."""
 RISE, FALL = 0.05, 0.25
 """Shares of the steps in which the learning rate rises and falls."""
 EXPLORING = 0.75
@@ -65,11 +67,11 @@ def search_latent(
     Raises DivergedError, TooLittleMemoryError, and whatever ``job.on_step`` raises.
     """
     random = job.random()
-    with lent_noise(generator, settings.optimise_noise, random) as noises:
+    with lent_noise(generator, settings.optimise_noise, random) as noise:
         leaves = {"latent": start.clone().requires_grad_()} | numbered(
             turn=[torch.zeros(2, requires_grad=True) for _ in views] if settings.turn_deg else [],
             pose=[view.pose.clone().requires_grad_() for view in views if view.pose is not None],
-            noise=noises,
+            noise=noise.patterns,
         )
         optimised = Optimised(
             STAGE_SEARCH,
@@ -77,15 +79,15 @@ def search_latent(
             make=partial(_guess, views, settings.turn_deg),
             optimiser=torch.optim.Adam(list(leaves.values()), lr=settings.learning_rate),
             rate=lambda step: cosine_ramp((step - 1) / settings.steps, up=RISE, down=FALL),
-            project=lambda: whiten(noises),
+            project=noise.project,
         )
 
         def look(guess: Guess, step: int, rays: int) -> Seen:
             explored = settings.latent_noise * fading(step, settings.steps) * statistics.deviation
             noisy = guess.latent + explored * torch.randn(guess.latent.shape, generator=random).to(guess.latent)
             loss, renderings = compare(generator.synthesise(noisy), in_chunks(guess.views, rays))
-            if noises:
-                loss = loss + NOISE_WEIGHT * autocorrelation(noises)
+            if noise.patterns:
+                loss = loss + NOISE_WEIGHT * noise.irregularity()
             if settings.pull:
                 away = (guess.latent - start) / statistics.deviation
                 loss = loss + settings.pull * away.square().sum(dim=-1).mean()
@@ -133,39 +135,49 @@ def turned(camera: Cameras, offset_deg: Tensor) -> Cameras:
 # The noise patterns of the backbone
 
 
+@dataclass(frozen=True)
+class LentNoise:
+    """Trainable noise patterns [R, R] that the layers use meanwhile, and what each departs from.
+
+    white: whether the departure is the pattern itself, white noise, as published. If not, patterns start where the
+    generator stores them, being a part of its portraits, and stay within DEPARTURE of there.
+    """
+
+    patterns: list[Tensor]
+    origins: list[Tensor]
+    white: bool
+
+    def irregularity(self) -> Tensor:
+        """How much the departures are correlated within themselves: they may add noise, but no picture."""
+        return autocorrelation([pattern - origin for pattern, origin in zip(self.patterns, self.origins, strict=True)])
+
+    @torch.no_grad()
+    def project(self) -> None:
+        """Bring the patterns back to where they must be, in place."""
+        if self.white:
+            return whiten(self.patterns)
+        for pattern, origin in zip(self.patterns, self.origins, strict=True):
+            departure = pattern - origin
+            too_far = departure.square().mean().sqrt() / DEPARTURE
+            pattern.copy_(torch.where(too_far > 1, origin + departure / too_far, pattern))
+
+
 @contextmanager
-def lent_noise(generator: Generator, active: bool, random: torch.Generator) -> Iterator[list[Tensor]]:
-    """Lend the backbone fresh, trainable noise patterns (none when not ``active``); its own return at the end."""
-    owners = [m for m in generator.backbone.synthesis.modules() if "noise_const" in dict(m.named_buffers(recurse=False))]
-    owners = owners if active else []
-    originals: list[Tensor] = [module.get_buffer("noise_const") for module in owners]
-    leaves = [torch.randn(own.shape, generator=random).to(own).requires_grad_() for own in originals]
+def lent_noise(generator: Generator, active: bool, random: torch.Generator) -> Iterator[LentNoise]:
+    """Lend the backbone trainable noise patterns (none when not ``active``); its own return at the end."""
+    network = generator.backbone.synthesis
+    layers, white = noise_layers(network) if active else [], stores_white_noise(network)
+    stored = [layer.noise_const for layer in layers]
+    if white:
+        origins = [torch.zeros_like(own) for own in stored]
+        patterns = [torch.randn(own.shape, generator=random).to(own) for own in stored]
+    else:
+        origins, patterns = stored, [own.clone() for own in stored]
+    lent = LentNoise([pattern.requires_grad_() for pattern in patterns], origins, white)
     try:
-        for module, leaf in zip(owners, leaves, strict=True):
-            module.noise_const = leaf
-        yield leaves
+        for layer, pattern in zip(layers, lent.patterns, strict=True):
+            layer.noise_const = pattern
+        yield lent
     finally:
-        for module, original in zip(owners, originals, strict=True):
-            module.noise_const = original
-
-
-@torch.no_grad()
-def whiten(noises: list[Tensor]) -> None:
-    """Give every noise pattern mean 0 and root mean square 1, in place."""
-    for noise in noises:
-        noise -= noise.mean()
-        noise *= noise.square().mean().rsqrt()
-
-
-def autocorrelation(noises: list[Tensor]) -> Tensor:
-    """Squared correlation of noise patterns [R, R] with their shifted selves, at every scale down to 8 px."""
-    total = torch.zeros((), device=noises[0].device)
-    for noise in noises:
-        noise = noise[None, None]
-        while True:
-            for axis in (-1, -2):
-                total = total + (noise * noise.roll(1, dims=axis)).mean().square()
-            if noise.shape[-1] <= 8:
-                break
-            noise = F.avg_pool2d(noise, 2)
-    return total
+        for layer, own in zip(layers, stored, strict=True):
+            layer.noise_const = own

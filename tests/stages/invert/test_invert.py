@@ -3,10 +3,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from builders import SMALL, small_generator
+from builders import SMALL, small_generator, teach_noise
 
 from portrait3d_core.cameras.cameras import frontal_camera, orbit_cameras
 from portrait3d_core.errors import Cancelled, ImageError, NumericalError, SettingsError
+from portrait3d_core.generator.noise_patterns import autocorrelation, noise_layers, whiten
 from portrait3d_core.optimisation.perceptual import MultiScaleLoss
 from portrait3d_core.rendering.render import RenderSettings, render
 from portrait3d_core.runtime.job import Job
@@ -15,7 +16,7 @@ from portrait3d_core.runtime.run_state import RunStore
 from portrait3d_core.stages.align.align import AlignSettings, frame_face
 from portrait3d_core.stages.invert import trigrid_tuning
 from portrait3d_core.stages.invert.invert import Photo, invert
-from portrait3d_core.stages.invert.latent_search import FALL, RISE, autocorrelation, fading, turned, whiten
+from portrait3d_core.stages.invert.latent_search import DEPARTURE, FALL, RISE, fading, lent_noise, turned
 from portrait3d_core.stages.invert.latent_statistics import latent_statistics, reference_face, reference_mask
 from portrait3d_core.stages.invert.settings import InvertSettings, TuningSettings
 
@@ -83,6 +84,64 @@ def test_optimised_noise_is_returned_to_its_owner(generator, photo):
     for name, buffer in before.items():
         assert torch.equal(buffer, after[name])
         assert not after[name].requires_grad
+
+
+@pytest.fixture
+def taught():
+    """A generator whose stored noise patterns are part of its portraits."""
+    return teach_noise(small_generator(1, replace(SMALL, superresolution=None)))
+
+
+NOISE_SEARCH = replace(SETTINGS, steps=8, optimise_noise=True, latent_noise=0.0)
+
+
+def test_noise_that_is_part_of_the_portraits_starts_where_it_is_stored(taught, photo):
+    """With steps of (next to) nothing the portrait found is the one the search started from."""
+    found = invert([Photo(photo)], taught, replace(NOISE_SEARCH, learning_rate=1e-30)).portrait
+    start = taught.synthesise(latent_statistics(taught, SETTINGS.w_samples).average.expand(1, taught.config.num_ws, -1))
+    for resolution, level in start.trigrid.levels.items():
+        assert torch.equal(found.trigrid.levels[resolution], level)
+
+
+def test_optimising_it_comes_closer_than_the_latent_alone(taught, photo):
+    slow = replace(NOISE_SEARCH, steps=20, learning_rate=0.005)
+    still, free = (invert([Photo(photo)], taught, replace(slow, optimise_noise=noise)) for noise in (False, True))
+    assert free.losses[0] == pytest.approx(still.losses[0], rel=1e-6)
+    assert free.losses[-1] < still.losses[-1] < still.losses[0]
+
+
+def test_it_stays_near_the_stored_patterns_and_is_returned(taught):
+    layers = noise_layers(taught.backbone.synthesis)
+    stored = [layer.noise_const for layer in layers]
+    with lent_noise(taught, True, torch.Generator()) as noise:
+        assert not noise.white and float(noise.irregularity().detach()) == 0
+        with torch.no_grad():
+            near, far = noise.patterns[0].add_(0.1).clone(), noise.patterns[1].add_(7.0)
+        noise.project()
+        assert torch.equal(noise.patterns[0], near)
+        assert float((far - stored[1]).square().mean().sqrt().detach()) == pytest.approx(DEPARTURE, rel=1e-5)
+        assert noise.patterns[2].requires_grad and torch.equal(noise.patterns[2], stored[2])
+    assert all(layer.noise_const is own for layer, own in zip(layers, stored, strict=True))
+
+
+def test_white_noise_is_replaced_and_kept_white(generator):
+    """The published way, number for number: fresh noise, regularised itself, whitened after every step."""
+    layers = noise_layers(generator.backbone.synthesis)
+    random = torch.Generator().manual_seed(4)
+    expected = [torch.randn(layer.noise_const.shape, generator=random) for layer in layers]
+    with lent_noise(generator, True, torch.Generator().manual_seed(4)) as noise:
+        assert noise.white and all(torch.equal(*pair) for pair in zip(noise.patterns, expected, strict=True))
+        assert torch.equal(noise.irregularity(), autocorrelation(expected))
+        noise.project()
+        whiten(expected)
+        assert all(torch.equal(*pair) for pair in zip(noise.patterns, expected, strict=True))
+
+
+def test_noise_is_lent_only_when_asked_for(generator, taught):
+    for network in (generator, taught):
+        with lent_noise(network, False, torch.Generator()) as noise:
+            assert noise.patterns == []
+            noise.project()
 
 
 def test_the_mask_frees_the_surroundings(generator, photo):
@@ -270,18 +329,6 @@ def test_latent_statistics(generator):
     statistics = latent_statistics(generator, 30)
     assert torch.allclose(statistics.samples.mean(0), statistics.average, atol=1e-5)
     assert float(statistics.deviation) > 0
-
-
-def test_white_noise_is_regular_and_stripes_are_not():
-    white = torch.randn(64, 64, generator=torch.Generator().manual_seed(0))
-    stripes = torch.ones(64, 64) * torch.sin(torch.arange(64) / 5.0)
-    assert float(autocorrelation([white])) < 0.1 * float(autocorrelation([stripes]))
-
-
-def test_whitened_noise_has_mean_0_and_root_mean_square_1():
-    noise = 3 * torch.rand(8, 8) + 2
-    whiten([noise])
-    assert float(noise.mean()) == pytest.approx(0, abs=1e-6) and float(noise.square().mean()) == pytest.approx(1, abs=1e-5)
 
 
 @pytest.mark.parametrize("change", [{"steps": 0}, {"starts": 1000}, {"learning_rate": 0.0}, {"turn_deg": 90.0}])
