@@ -1,8 +1,9 @@
 """The body model: a mesh of head and shoulders that follows neck and head, by linear blend skinning.
 
 A pose is six numbers: the rotation vectors (axis times angle, radians) of the neck and of the head, each relative to the
-joint before it. World axes: x to the person's left, y up, z to where the face looks. The arrays come out of an official
-checkpoint (``renderer.*``); they are the SMPL model's and carry its licence. Source: docs/method.md, section "Body pose".
+joint before it. World axes: x to the person's left, y up, z to where the face looks. The arrays of the published models
+come out of their checkpoints (``renderer.*``); they are the SMPL model's and carry its licence. Those of the people are
+made from their anatomy (:mod:`portrait3d_core.data.people.body_model`). Source: docs/method.md, section "Body pose".
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ _CORRECTIVES = "(joint entry) (vertex xyz) -> joint entry vertex xyz"
 
 @dataclass(frozen=True)
 class BodyModel:
-    """What neck and head move, in metres with the neck joint of the canonical pose as origin.
+    """What neck and head move, in metres; in the published files with the neck joint of the canonical pose as origin.
 
     vertices: [V, 3] in the canonical pose.  faces: [F, 3] int64, only those inside the generator's box.
     joints: [2, 3] the centres of the neck's and the head's rotation.
     weights: [V, 2] how much of each vertex follows the neck alone, and neck and head; the rest stays.
-    correctives: [18, V, 3] offsets per entry of the neck's and the head's rotation matrix minus the identity.
+    correctives: [18, V, 3] offsets per entry of the neck's and the head's rotation matrix minus the identity; may be 0.
     """
 
     vertices: Tensor

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from .nearest import TriangleTree, build_tree, nearest_triangle
-from .smpl import POSE_DIM, BodyModel, keep_dtype, posed_vertices
+from .smpl import LICENCE, POSE_DIM, BodyModel, keep_dtype, posed_vertices
 
 REACH_M = 0.25
 """Points at least so far from the body are not moved."""
@@ -77,27 +77,36 @@ def triangle_axes(corners: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Body:
-    """The body of N portraits: the model and its pose [N, 6] in radians, or None for the canonical pose."""
+    """The body of N portraits: the model and its pose [N, 6] in radians, or None for the canonical pose.
+
+    licence: the terms of the model's arrays, which files that keep them repeat.
+    """
 
     model: BodyModel
     pose: Tensor | None = None
+    licence: str = LICENCE
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Body:
         """The same body with ``change`` applied to every tensor; types are kept, so only the device can change."""
-        return Body(self.model.map(change), None if self.pose is None else keep_dtype(change, self.pose))
+        return replace(self, model=self.model.map(change), pose=None if self.pose is None else keep_dtype(change, self.pose))
 
     def state(self) -> dict[str, Tensor]:
-        """Named arrays for a file; ``pose`` is missing in the canonical pose."""
-        return {**vars(self.model), **({} if self.pose is None else {"pose": self.pose})}
+        """Named arrays for a file; ``pose`` is missing in the canonical pose, and ``correctives`` that are all 0."""
+        arrays = {**vars(self.model), **({} if self.pose is None else {"pose": self.pose})}
+        if not self.model.correctives.any():
+            del arrays["correctives"]
+        return arrays
 
     @staticmethod
-    def from_state(state: Mapping[str, Tensor]) -> Body:
+    def from_state(state: Mapping[str, Tensor], licence: str = LICENCE) -> Body:
         """Inverse of :meth:`state`. Raises TypeError, ValueError or ModelFormatError when the arrays do not fit together."""
         arrays = dict(state)
         pose = arrays.pop("pose", None)
+        if "vertices" in arrays:
+            arrays.setdefault("correctives", torch.zeros(()).expand(2 * 9, *arrays["vertices"].shape))  # takes no memory
         if pose is not None and (pose.ndim != 2 or pose.shape[1] != POSE_DIM):
             raise ValueError(f"a pose of shape {list(pose.shape)}, not [N, {POSE_DIM}]")
-        return Body(BodyModel(**arrays), pose)
+        return Body(BodyModel(**arrays), pose, licence)
 
     def posed(self, pose: Tensor | None) -> Body:
         """The same body in another pose [N, 6] or None."""

@@ -1,7 +1,8 @@
 """Where the built-in networks lie, and whether they are the files that were shipped.
 
-A bundle is a folder with ``generator.safetensors``, ``diffusion/`` (diffusers layout) and ``SHA256SUMS``, which lists
-every other file in the format of the ``sha256sum`` tool. Checking costs some 10 ms per 10 MB.
+A bundle is a folder with ``generator.safetensors``, perhaps the body model of its heads beside it, ``diffusion/``
+(diffusers layout) and ``SHA256SUMS``, which lists every other file in the format of the ``sha256sum`` tool. Checking
+costs some 10 ms per 10 MB.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ BUNDLE = Path(__file__).parent / "figurines"
 """The bundle that comes with the package."""
 PEOPLE = Path(__file__).parent / "people"
 """The generator of people so far, which is no complete bundle yet."""
-GENERATOR, DIFFUSION, SUMS = "generator.safetensors", "diffusion", "SHA256SUMS"
+GENERATOR, BODY, DIFFUSION, SUMS = "generator.safetensors", "generator.body.safetensors", "diffusion", "SHA256SUMS"
 
 
 def generator_path(bundle: Path = BUNDLE) -> Path:
-    """The built-in generator's weights, verified. Raises ModelFormatError."""
-    verify_files(bundle, [GENERATOR])
+    """The built-in generator's weights, verified together with the body model beside them. Raises ModelFormatError."""
+    body = [BODY] if BODY in read_sums(bundle) or (bundle / BODY).exists() else []
+    verify_files(bundle, [GENERATOR, *body])
     return bundle / GENERATOR
 
 

@@ -9,6 +9,7 @@ from ..errors import ModelFormatError
 from ..generator.discriminator import Discriminator
 from ..generator.generator import Generator
 from ..runtime.files import read_safetensors
+from .body_file import body_beside
 from .generator_file import PICKLE_EXTENSION, config_in, discriminator_in_state, generator_from_state
 from .published.convert import converted
 
@@ -29,7 +30,7 @@ def read_generator_file(path: str | Path, user_folder: str | Path | None = None,
     """The networks in ``path``: float32, on the CPU, in eval mode, parameters not requiring gradients.
 
     A published ``.pkl`` is read through its conversion, which the first use writes: see :func:`.convert.converted`
-    for ``user_folder`` and ``keep_body``.
+    for ``user_folder`` and ``keep_body``. A file without body model uses the one beside it (:mod:`.body_file`).
 
     Raises ModelFormatError when the file is missing, truncated, of another format or of another architecture, and
     OutputError when a conversion cannot be written anywhere.
@@ -43,4 +44,5 @@ def read_generator_file(path: str | Path, user_folder: str | Path | None = None,
     except ModelFormatError as error:
         raise ModelFormatError(f"{path.name}: {error.found}", expected=error.expected, fix=error.fix) from error
     generator.name = path.stem
+    generator.body = generator.body or body_beside(path)
     return GeneratorFile(generator, discriminator_in_state(state))

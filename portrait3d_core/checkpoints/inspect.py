@@ -11,6 +11,7 @@ from torch import Tensor
 from ..errors import ModelFormatError
 from ..generator.generator import Generator
 from ..runtime.files import read_json_metadata, read_safetensors_header, sha256
+from .body_file import FORMAT as BODY_FORMAT
 from .generator_file import config_in, generator_from_state
 from .portrait_file import METADATA_KEY
 from .published.convert import GENERATORS, read_snapshot
@@ -41,6 +42,8 @@ def _describe_safetensors(path: Path) -> Facts:
     tensors, metadata = read_safetensors_header(path)
     if METADATA_KEY in metadata:
         return _describe_portrait(path, tensors, metadata)
+    if metadata.get("format") == BODY_FORMAT:
+        return _describe_body(tensors, metadata)
     generator = generator_from_state(tensors, config_in(metadata))
     notes = {name.replace("_", " "): metadata[name] for name in NOTES if name in metadata}
     return {"kind": "generator"} | _describe_generator(generator, body_arrays(tensors)) | notes
@@ -59,6 +62,15 @@ def _describe_portrait(path: Path, tensors: Mapping[str, Tensor], metadata: Mapp
         "parts": _listed(["trigrid", "decoder", "to_rgb", *parts]),
         "generator": str(provenance.get("generator", "")),
         "history": _listed([record.get("stage", "") for record in provenance.get("history", ())]),
+    }
+
+
+def _describe_body(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Facts:
+    vertices, faces = (len(tensors[name]) if name in tensors and tensors[name].ndim else 0 for name in ("vertices", "faces"))
+    return {
+        "kind": "body model",
+        "mesh": f"{vertices:,} vertices, {faces:,} triangles",
+        "licence": metadata.get("licence", ""),
     }
 
 

@@ -17,7 +17,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..body.smpl import LICENCE as BODY_LICENCE
 from ..body.warp import Body
 from ..errors import ModelFormatError, PortraitFormatError
 from ..portrait.decoder import Decoder
@@ -69,7 +68,7 @@ def save_portrait(portrait: Portrait, path: str | os.PathLike[str], *, half: boo
         "superresolution": None if sr is None else sr.meta(),
         "scene": asdict(portrait.scene),
         "provenance": asdict(portrait.provenance),
-        "body_licence": None if body is None else BODY_LICENCE,
+        "body_licence": None if body is None else body.licence,
         "edits": [{"strength": edit.strength, "channel": edit.channel} for edit in portrait.trigrid.edits],
     }
     text = json.dumps(header, default=str)
@@ -123,7 +122,7 @@ def _assemble(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> Portr
         w_plus=tensors.get("w_plus"),
         scene=_scene(header["scene"]),
         provenance=_provenance(header["provenance"]),
-        body=Body.from_state(body) if body else None,
+        body=Body.from_state(body, str(header["body_licence"])) if body else None,
     )
     check_portrait(portrait)
     return portrait

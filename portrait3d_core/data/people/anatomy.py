@@ -88,15 +88,16 @@ def anatomy_of(person: Person) -> Anatomy:
     """The head mesh of a person."""
     topo = topology()
     coarse = topo.base + _displaced(target_weights(person))
-    eyes = np.stack([coarse[i].mean(0) for i in topo.eye_vertices]).mean(0)
-
-    def place(vertices: np.ndarray) -> np.ndarray:
-        return topo.matrix @ ((vertices - [0.0, eyes[1], eyes[2]]) * DM + [0.0, EYE_Y, EYE_Z])
-
-    neutral = place(coarse)
+    neutral = topo.matrix @ _framed(coarse, coarse)
     units = {f"unit/{name}": value for name, value in zip(UNITS, person.units) if value}
-    posed = _with_teeth(place(coarse + _displaced(units)) if units else neutral.copy())
+    posed = _with_teeth(topo.matrix @ _framed(coarse + _displaced(units), coarse) if units else neutral.copy())
     return Anatomy(posed, neutral, normals_of(posed, topo.triangles))
+
+
+def _framed(points: np.ndarray, coarse: np.ndarray) -> np.ndarray:
+    """Points [N, 3] of the files' axes in the frame of this module, into which the neutral mesh ``coarse`` [V, 3] fits."""
+    eyes = np.stack([coarse[i].mean(0) for i in topology().eye_vertices]).mean(0)
+    return (points - [0.0, eyes[1], eyes[2]]) * DM + [0.0, EYE_Y, EYE_Z]
 
 
 def _with_teeth(posed: np.ndarray) -> np.ndarray:
@@ -125,13 +126,23 @@ def normals_of(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     return out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)
 
 
+_AVERAGE = (0.5, 0.25, (1.0, 1.0, 1.0), 0.5, 0.45)
+"""Gender, age, origins, muscle and weight of the average head."""
+
+
 @cache
 def average_head() -> np.ndarray:
     """[M, 3] the neutral head on which hair and clothes are designed; all others carry them by their difference from it."""
     topo = topology()
-    coarse = topo.base + _displaced(_macro_weights(0.5, 0.25, (1.0, 1.0, 1.0), 0.5, 0.45))
-    eyes = np.stack([coarse[i].mean(0) for i in topo.eye_vertices]).mean(0)
-    return topo.matrix @ ((coarse - [0.0, eyes[1], eyes[2]]) * DM + [0.0, EYE_Y, EYE_Z])
+    coarse = topo.base + _displaced(_macro_weights(*_AVERAGE))
+    return topo.matrix @ _framed(coarse, coarse)
+
+
+def average_joints() -> np.ndarray:
+    """[2, 3] where neck and head of the average head begin: the centres of their rotations."""
+    topo, weights = topology(), _macro_weights(*_AVERAGE)
+    moved = topo.joints + sum(weight * topo.joint_targets[name] for name, weight in weights.items())
+    return _framed(moved, topo.base + _displaced(weights))
 
 
 def landmark(rest_point: tuple[float, float, float], vertices: np.ndarray) -> np.ndarray:

