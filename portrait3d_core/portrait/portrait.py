@@ -33,6 +33,7 @@ class Scene(Settings):
     radius: float = setting(RADIUS, "of the sphere on which cameras stand", above=0)
     pivot: tuple[float, float, float] = setting(PIVOT, "what cameras look at")
     focal: float = setting(FOCAL_ALIGNED, "normalised focal length of the cameras", above=0)
+    crop_y: float = setting(0.0, "samples with |y| beyond it are empty too; 0, as in the paper: at any height", least=0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -40,6 +41,12 @@ class Scene(Settings):
             raise SettingsError(
                 f"ray_start {self.ray_start}, ray_end {self.ray_end}", expected="start < end", fix="use 2.35 and 3.12"
             )
+
+    def contains(self, points: Tensor) -> Tensor:
+        """[...] bool: which points [..., 3] of the canonical pose are not cropped away."""
+        x, y, z = points.abs().unbind(dim=-1)
+        inside = (x <= self.crop) & (z <= self.crop)
+        return inside & (y <= self.crop_y) if self.crop_y else inside
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ class Rays:
 
 @dataclass(frozen=True)
 class Field:
-    """One identity's density and colour, cropped to ``|x|, |z| <= scene.crop``.
+    """One identity's density and colour, cropped to what ``scene`` contains.
 
     scene: the crop, and between which distances cameras on its sphere look.
     warp: from the world to the space of tri-grid and crop, both [..., 3] metres; None when they are the same.
@@ -77,7 +77,7 @@ class Field:
 
     def inside(self, points: Tensor) -> Tensor:
         """[...] bool for canonical points [..., 3]."""
-        return (points[..., 0].abs() <= self.scene.crop) & (points[..., 2].abs() <= self.scene.crop)
+        return self.scene.contains(points)
 
     def density(self, points: Tensor) -> Tensor:
         """Raw density logits [M] at world points [M, 3], not cropped."""

@@ -71,7 +71,7 @@ def bake(portrait: Portrait, resolution: int, on_slab: Callable[[], None] = igno
         points = torch.stack([columns, rows, z.expand_as(rows)], dim=-1) + torch.tensor(centre).to(axis)
         canonical = points if warp is None else warp(points)
         sigma, rgb = sample_field(portrait, rearrange(canonical, "row column xyz -> 1 (row column) xyz"))
-        inside = (canonical[..., 0].abs() <= crop) & (canonical[..., 2].abs() <= crop)
+        inside = portrait.scene.contains(canonical)
         sigma, rgb = (rearrange(x, "1 (row column) c -> c row column", row=resolution) for x in (sigma, rgb))
         slabs.append(torch.cat([F.softplus(sigma - 1) * inside, (rgb + 1) / 2]))
         on_slab()

@@ -44,14 +44,15 @@ def export_people(
     mapping_codes: int = MAPPING_CODES,
     mapping_width: int = MAPPING_WIDTH,
 ) -> None:
-    """Write a taught generator's mapping network, teach it its wall, and write the file.
+    """Write a taught generator's mapping network, paint its wall, and save it.
 
     throws, thrown: what random codes stand for.  notes: JSON about the training, kept in the file.
     """
     z_dim = -(-len(throws.places) // Z_STEP) * Z_STEP
     sizes = {"z_dim": z_dim, "mapping_layers": MAPPING_LAYERS, "mapping_width": mapping_width}
     torch.manual_seed(0)
-    generator = Generator(replace(taught.config, **sizes))
+    scene = replace(taught.config.scene, crop_y=taught.config.box_size / 2)  # nothing was taught above and below the box
+    generator = Generator(replace(taught.config, scene=scene, **sizes))
     kept = {name: weight for name, weight in taught.state_dict().items() if not name.startswith(RELEARNT)}
     generator.load_state_dict({**generator.state_dict(), **kept})
     head_codes = head_codes.moved(OFFSET)

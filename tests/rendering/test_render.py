@@ -10,6 +10,7 @@ from portrait3d_core.bundle.files import generator_path
 from portrait3d_core.cameras.cameras import Cameras, frontal_camera, orbit_cameras
 from portrait3d_core.checkpoints.generator_loading import load_generator
 from portrait3d_core.errors import SettingsError
+from portrait3d_core.portrait.portrait import Scene
 from portrait3d_core.rendering import march
 from portrait3d_core.rendering.render import RayNoise, RenderSettings, render, render_super
 
@@ -165,6 +166,17 @@ def test_cropped_space_is_empty(portrait):
     assert render(solid, VIEWS, SETTINGS).mask.max() > 0.9
     narrow = replace(solid, scene=replace(solid.scene, crop=1e-6))
     assert render(narrow, VIEWS, SETTINGS).mask.max() < 1e-3
+    flat = replace(solid, scene=replace(solid.scene, crop_y=1e-6))
+    assert render(flat, VIEWS, SETTINGS).mask.max() < 1e-3
+
+
+def test_a_scene_contains_a_column_of_any_height_or_of_its_own():
+    points = torch.tensor([[0.27, 0.0, -0.27], [0.0, 5.0, 0.0], [0.0, -0.31, 0.0], [0.29, 0.0, 0.0], [0.0, 0.0, -0.29]])
+    assert Scene().contains(points).tolist() == [True, True, True, False, False]
+    assert Scene(crop_y=0.3).contains(points).tolist() == [True, False, False, False, False]
+    assert Scene(crop_y=0.3).contains(points.reshape(5, 1, 3)).shape == (5, 1)
+    with pytest.raises(SettingsError):
+        Scene(crop_y=-0.1)
 
 
 def test_normals_of_a_solid_column_face_the_camera(portrait):

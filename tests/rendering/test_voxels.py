@@ -96,6 +96,8 @@ def test_the_cube_is_the_crop_around_the_pivot():
     assert float(voxels.density.min()) >= 0
     outside = torch.tensor([[[0.0, 0.1, 0.25]]])
     assert float(voxels.at(voxels.density, outside)) == 0
+    low = bake(replace(portrait, scene=replace(portrait.scene, crop_y=0.05)), 8)  # rows at y = 0.1 - 0.175 and so on
+    assert not low.density[:, :, :, 3:].any() and torch.equal(low.density[:, :, :, 1:3], voxels.density[:, :, :, 1:3])
 
 
 def test_poses_are_baked_in():

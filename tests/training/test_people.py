@@ -152,6 +152,7 @@ def test_the_exported_file_is_an_ordinary_generator(balls, tmp_path):
     export_people(network.generator, network.codes, THROWS, thrown, path, on_log=silent, mapping_codes=3000, mapping_width=64)
     loaded = load_generator(path)
     generator, codes = read_people(path)
+    assert loaded.config.scene == dataclasses.replace(network.generator.config.scene, crop_y=loaded.config.box_size / 2)
     z = torch.randn(500, loaded.config.z_dim)
     wanted = codes(thrown(normalise_second_moment(z)))
     error = (loaded.mapping(z)[:, 0] - wanted).square().mean()
