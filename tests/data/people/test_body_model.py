@@ -54,7 +54,10 @@ def test_the_rest_pose_is_the_average_head(model):
     pytest.importorskip("scipy")
     topo = topology()
     skin = torch.tensor(average_head()[: len(topo.base)]).float()
-    assert float(torch.cdist(model.vertices, skin, compute_mode="donot_use_mm_for_euclid_dist").amin(dim=1).max()) < 1e-5
+    away = torch.cdist(model.vertices, skin, compute_mode="donot_use_mm_for_euclid_dist").amin(dim=1)
+    bends = (model.weights.sum(dim=1) > 0) & ~follows(model, HEAD)
+    assert bends.sum() > 500 and float(away[bends].max()) < 1e-5  # elsewhere neighbours were made one
+    assert float(away.max()) < body_model.STIFF_CELL_M
 
 
 def test_it_is_the_same_on_both_sides(model):
@@ -83,8 +86,8 @@ def test_the_head_moves_as_one_piece_and_the_torso_stays(model, pose):
     posed = posed_vertices(model, pose)
     neck, head = rotation_matrices(pose.reshape(2, 3))
     whole = follows(model, HEAD)
-    face = model.vertices[:, 1] > 0.0
-    assert float((whole & face).sum()) > 0.9 * float(face.sum())
+    high, face = model.vertices[:, 1] > 0.06, (model.vertices[:, 1] > 0.0) & (model.vertices[:, 2] > 0.0)
+    assert float(model.weights[high, HEAD].min()) > 0.9 and float(model.weights[face, HEAD].min()) > 0.95
     turned = (model.vertices - model.joints[HEAD]) @ head.T + model.joints[HEAD]
     turned = (turned - model.joints[NECK]) @ neck.T + model.joints[NECK]
     torch.testing.assert_close(posed[whole], turned[whole], rtol=0, atol=1e-4)
