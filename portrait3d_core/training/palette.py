@@ -124,3 +124,16 @@ def forget_colours(generator: Generator, head_codes: HeadCodes, columns: Tensor)
         for name, weight in generator.backbone.synthesis.named_parameters():
             if name.endswith("affine.weight"):
                 weight -= (weight @ directions) @ directions.T
+
+
+def hold_free_features(generator: Generator) -> None:
+    """Take the modulation from the features without paint, in place, and keep it away while the generator is taught.
+
+    Otherwise they come to depend on the latent, and nothing is left of which a plain wall can be made.
+    """
+    affine = generator.torgb.affine
+    with torch.no_grad():
+        affine.weight[PAINTED:] = 0
+    kept = torch.ones(len(affine.bias), 1, device=affine.bias.device)
+    kept[PAINTED:] = 0
+    affine.weight.register_hook(lambda gradient: gradient * kept)

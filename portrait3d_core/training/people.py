@@ -31,7 +31,7 @@ from ..portrait.trigrid import TriGrid
 from ..runtime.files import read_safetensors
 from .growth import grow, move_latents, new_generator
 from .loop import Lesson, Moment, Schedule, Stage, Training
-from .palette import LEAST_PIXELS, PARTS, forget_colours, paint, paint_colours, told_numbers
+from .palette import LEAST_PIXELS, PARTS, forget_colours, hold_free_features, paint, paint_colours, told_numbers
 from .state import averaged_weights
 from .surface_pixels import SurfacePixels, SurfaceSettings, draw_points, joined, surface_losses, surface_pixels
 
@@ -98,6 +98,11 @@ class PeopleNetwork(nn.Module):
         super().__init__()
         self.generator = generator
         self.codes = codes
+
+    @property
+    def painted(self) -> bool:
+        """Whether colours come from a palette, so that codes have numbers of which latents say nothing."""
+        return not bool(self.codes.projection.any(dim=1).all())
 
     def portrait(self, w: Tensor) -> Portrait:
         """Portraits, without background, of latents w [N, w_dim]; differentiable to the weights."""
@@ -281,6 +286,8 @@ def _optimisers(network: nn.Module) -> Sequence[torch.optim.Optimizer]:
     """Muon for the 3 x 3 kernels, Adam for the rest; mapping network, background and pose are not taught here."""
     assert isinstance(network, PeopleNetwork)
     generator = network.generator
+    if network.painted:
+        hold_free_features(generator)
     maps = [w for name, w in generator.backbone.synthesis.named_parameters() if name.endswith("noise_const")]
     kernels = [w for w in generator.backbone.synthesis.parameters() if w.dim() == 4 and w.shape[-1] == 3]
     apart = {id(w) for w in (*maps, *kernels)}

@@ -16,13 +16,14 @@ from ..data.head_codes import HeadCodes
 from ..data.world import BACKGROUND
 from ..generator.generator import Generator
 from ..generator.layers import normalise_second_moment
+from ..portrait.convolutions import ACTIVATION_GAIN
 from .dice_mapping import Throws, write_mapping
 from .growth import move_latents
 from .loop import OnLog
 
 NAME = "portrait3d-people-v1"
-MAPPING_CODES, WALL_CODES = 60000, 2000
-WALL_RIDGE = 1e-4
+MAPPING_CODES, WALL_CODES = 60000, 8000
+WALL_FEATURES, WALL_RIDGE = 12, 1e-4
 MAPPING_LAYERS, MAPPING_WIDTH, Z_STEP = 3, 900, 32
 OFFSET = 6.0
 """Added to all latents, whose spread is about 1: the mapping network's last activation is straight where they lie."""
@@ -77,19 +78,34 @@ def export_people(
 
 @torch.no_grad()
 def paint_wall(generator: Generator, latents: Tensor) -> float:
-    """Make the background the plain wall, in place: features that do not vary, and give it best for latents [N, w_dim].
+    """Make the background the plain wall, in place, as well as it goes for latents [N, w_dim].
 
-    Returns the mean absolute error of its colour, sRGB 0..1.
+    What toRGB makes of a feature depends on the latent, so the wall's features do too: linearly, found by least squares.
+    Returns the mean absolute error of the wall's colour, sRGB 0..1.
     """
     background = generator.bcg_synthesis
     for resolution in background.resolutions:
-        to_features = getattr(background, f"b{resolution}").torgb
-        to_features.weight.zero_()
-        to_features.bias.zero_()
+        block = getattr(background, f"b{resolution}")
+        block.torgb.weight.zero_()
+        block.torgb.bias.zero_()
+    # the last block's channels are 1 everywhere, whatever the latent is
+    block.conv1.weight.zero_()
+    block.conv1.noise_strength.zero_()
+    block.conv1.bias.fill_(1 / ACTIVATION_GAIN)
     to_rgb = generator.torgb.folded(latents)[..., 0, 0]  # [N, 3, F]
+    count = min(WALL_FEATURES, to_rgb.shape[2], block.torgb.weight.shape[1])
+    strength = to_rgb.norm(dim=1)
+    features = (strength.std(dim=0) / strength.mean(dim=0)).argsort()[:count]  # those that vary least
+    centre = latents.mean(dim=0)
+    told = torch.cat([latents - centre, torch.ones(len(latents), 1)], dim=1)
     missing = 2 * torch.tensor(BACKGROUND) - 1 - generator.torgb.bias
-    flat, wanted = to_rgb.flatten(0, 1).double(), missing.repeat(len(latents)).double()
-    gram = flat.T @ flat + WALL_RIDGE * len(flat) * torch.eye(flat.shape[1], dtype=torch.float64)
-    features = torch.linalg.solve(gram, flat.T @ wanted).float()
-    to_features.bias.copy_(features)
-    return float((to_rgb @ features - missing).abs().mean() / 2)
+    terms = torch.einsum("nkf,nj->nkfj", to_rgb[..., features], told).flatten(2).flatten(0, 1)
+    gram = (terms.T @ terms).double()
+    gram.diagonal().add_(WALL_RIDGE * len(terms))
+    solved = torch.linalg.solve(gram, (terms.T @ missing.repeat(len(latents))).double()).float()
+    linear = solved.unflatten(0, (count, -1))
+    affine = block.torgb.affine
+    affine.weight[:count] = linear[:, :-1] / affine.weight_gain
+    affine.bias[:count] = (linear[:, -1] - linear[:, :-1] @ centre) / affine.bias_gain
+    block.torgb.weight[features, :count] = torch.eye(count)[..., None, None] / block.torgb.gain
+    return float(((terms @ solved).unflatten(0, (-1, 3)) - missing).abs().mean() / 2)
