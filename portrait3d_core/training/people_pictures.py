@@ -7,7 +7,7 @@ when the file is read the next time, behind those it holds.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -85,35 +85,51 @@ def gather_pictures(
             expected=f"more than {held_out} files of heads in a folder",
             fix="make them with 'python -m portrait3d_core.data.people.make_heads FOLDER'",
         )
-    parts = [] if known is None else [known]
+    pictures = _with_room(known, len(new), read_views(new[0], test=False).yaw_deg.shape[0], size_px)
+    names, people = list(pictures.names), list(pictures.people)
     for count, head in enumerate(new, 1):
-        parts.append(_read_head(head, size_px))
+        at = len(names)
+        people.append(_trainable(head))
+        names.append(head.stem)
+        pictures.rgb[at], pictures.features[at], pictures.yaw_deg[at] = _small_pictures(head, size_px)
         if count % 250 == 0 or count == len(new):
             on_log(f"pictures: {count} of {len(new)} new heads read")
-    pictures = PeoplePictures(
-        tuple(name for part in parts for name in part.names),
-        tuple(person for part in parts for person in part.people),
-        *(torch.cat([getattr(part, name) for part in parts]) for name in ("rgb", "features", "yaw_deg")),
-    )
+    pictures = replace(pictures, names=tuple(names), people=tuple(people))
     _write(pictures, path)
     return pictures
 
 
-def _read_head(path: Path, size_px: int) -> PeoplePictures:
-    """One head. Raises SettingsError for one of the unseen people."""
+def _with_room(known: PeoplePictures | None, heads: int, views: int, size_px: int) -> PeoplePictures:
+    """``known`` with arrays for so many further heads; many small arrays instead would scatter over the memory."""
+    shapes = {"rgb": (views, 3, size_px, size_px), "features": (views, size_px, size_px), "yaw_deg": (views,)}
+    kept = 0 if known is None else len(known.names)
+    arrays = {}
+    for name, shape in shapes.items():
+        arrays[name] = torch.zeros(kept + heads, *shape, dtype=torch.float32 if name == "yaw_deg" else torch.uint8)
+        if known is not None:
+            arrays[name][:kept] = getattr(known, name)
+    return PeoplePictures(known.names if known else (), known.people if known else (), **arrays)
+
+
+def _trainable(path: Path) -> Person:
+    """Who is in a file. Raises SettingsError for one of the unseen people."""
     person = person_from_json(read_person(path))
     if person.split == "unseen":
         raise SettingsError(
             f"{path} holds one of the unseen people", expected="heads of the splits generator and diffusion", fix="remove it"
         )
+    return person
+
+
+def _small_pictures(path: Path, size_px: int) -> tuple[Tensor, Tensor, Tensor]:
+    """(rgb [V, 3, S, S] uint8, features [V, S, S] uint8, yaw_deg [V] float) of one head."""
     views = read_views(path, test=False)
     rgb, _ = views.pictures(size_px)
     inside = (views.part >= FACE_FEATURES[0]) & (views.part <= FACE_FEATURES[1])
     blocks = inside.reshape(len(inside), size_px, PICTURE_PX // size_px, size_px, PICTURE_PX // size_px)
     features = torch.from_numpy(blocks.mean((2, 4), dtype=np.float32))
-    yaw = torch.from_numpy(views.yaw_deg.astype(np.float32))
     rgb8, features8 = ((255 * values).round().to(torch.uint8) for values in (rgb, features))
-    return PeoplePictures((path.stem,), (person,), rgb8[None], features8[None], yaw[None])
+    return rgb8, features8, torch.from_numpy(views.yaw_deg.astype(np.float32))
 
 
 def _write(pictures: PeoplePictures, path: Path) -> None:
