@@ -88,7 +88,7 @@ def build_vae(design: VaeDesign, seed: int) -> Any:
 @torch.no_grad()
 def _open_paths(vae: Any) -> None:
     """Let an untrained VAE hand on what it sees, colours first, through all its resolutions: blocks start as identities,
-    halvings as means, and each opponent colour in a group of channels of its own, which are normalised together."""
+    halvings as means. Colours lie in another group of channels than light: a group is normalised as a whole."""
     from diffusers.models.downsampling import Downsample2D
     from diffusers.models.resnet import ResnetBlock2D
     from diffusers.models.upsampling import Upsample2D
@@ -112,7 +112,7 @@ def _open_paths(vae: Any) -> None:
             else:
                 weight[same, same, 1, 1] += 1
     first = vae.encoder.conv_in
-    channels = torch.arange(len(OPPONENT_COLOURS)) * (len(first.weight) // len(OPPONENT_COLOURS))
+    channels = [0, len(first.weight) // 2, 3 * len(first.weight) // 4]
     first.weight[channels] = 0
     first.bias[channels] = 0
     first.weight[channels, :, 1, 1] = torch.tensor(OPPONENT_COLOURS)
