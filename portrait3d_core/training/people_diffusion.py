@@ -15,7 +15,7 @@ from .tokenizer import Language
 PEOPLE_DESIGN = DiffusionDesign(
     VaeDesign(IMAGE_PX, (16, 32, 64, 64), 12), (64, 112, 160), 96, Language(grammar_words(), vocabulary(), 64)
 )
-VAE_STAGES = (Stage(0.6, 12, 2e-3, size=64), Stage(0.4, 6, 1e-3))
+VAE_STAGES = (Stage(0.7, 12, 2e-3, size=64), Stage(0.3, 6, 1e-3))
 """First on windows of the pictures: every pixel counts as much, and more pictures are met in a step."""
 UNET_STAGES = (Stage(1, 16, 1.2e-3),)
 
