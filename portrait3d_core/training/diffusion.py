@@ -84,7 +84,7 @@ def train_diffusion(
     device = torch.device(settings.device)
     if settings.vae is None and settings.init is None:
         raise ModelFormatError("There is no VAE", expected="a schedule for the VAE, or a folder to start from")
-    start = _untrained(design, settings.unet.seed) if settings.init is None else load_networks(settings.init, design)
+    start = untrained(design, settings.unet.seed) if settings.init is None else load_networks(settings.init, design)
     vae = start.vae.to(device)
     if settings.vae is not None:
         vae = train_vae(vae, pictures, settings.vae, work_dir, on_log, teach=settings.teach)
@@ -164,7 +164,7 @@ def load_networks(folder: Path, design: DiffusionDesign) -> Networks:
     Raises:
         ModelFormatError: the folder is damaged or of another design.
     """
-    networks = _untrained(design, 0)
+    networks = untrained(design, 0)
     files = {"vae": "diffusion_pytorch_model", "unet": "diffusion_pytorch_model", "text_encoder": "model"}
     for part, name in files.items():
         network = getattr(networks, part)
@@ -180,7 +180,8 @@ def load_networks(folder: Path, design: DiffusionDesign) -> Networks:
     return networks
 
 
-def _untrained(design: DiffusionDesign, seed: int) -> Networks:
+def untrained(design: DiffusionDesign, seed: int) -> Networks:
+    """New networks of a design."""
     vae = build_vae(design.vae, seed)
     torch.manual_seed(seed)
     return Networks(vae, build_unet(design), build_text_encoder(design))

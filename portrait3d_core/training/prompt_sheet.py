@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from torch import Tensor
+
+from ..runtime.images import contact_sheet, write_png
 
 PROMPTS: tuple[str, ...] = (
     "front view, a young woman with fair skin, long red hair, green eyes, a blue hoodie",
@@ -26,39 +28,32 @@ PROMPTS: tuple[str, ...] = (
 )
 
 
-def draw(folder: Path, prompts: Sequence[str], *, guidance: float = 3.0, steps: int = 30, seed: int = 0) -> np.ndarray:
-    """[N, S, S, 3] uint8 pictures from an exported folder, every prompt from noise of its own."""
+def draw(folder: Path, prompts: Sequence[str], *, guidance: float = 3.0, steps: int = 30, seed: int = 0) -> Tensor:
+    """[N, S, S, 3] pictures in 0..1 from an exported folder, every prompt from noise of its own."""
     from diffusers import StableDiffusionPipeline
 
     pipeline: Any = StableDiffusionPipeline.from_pretrained(folder, local_files_only=True)
     pipeline.set_progress_bar_config(disable=True)
-    generators = [torch.Generator().manual_seed(seed + number) for number in range(len(prompts))]
-    drawn = pipeline(list(prompts), num_inference_steps=steps, guidance_scale=guidance, generator=generators, output_type="np")
-    return (255 * drawn.images).round().astype(np.uint8)
+    noise = [torch.Generator().manual_seed(seed + number) for number in range(len(prompts))]
+    drawn = pipeline(list(prompts), num_inference_steps=steps, guidance_scale=guidance, generator=noise, output_type="np")
+    return torch.from_numpy(drawn.images)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Draw the prompts and write them row by row."""
-    from PIL import Image
-
     parser = argparse.ArgumentParser(description=(__doc__ or "").split(":")[0])
     parser.add_argument("folder", type=Path, help="diffusers folder")
-    parser.add_argument("out", type=Path, help="picture to write")
+    parser.add_argument("out", type=Path, help="PNG file to write")
     parser.add_argument("--prompt", action="append", help="instead of the twelve built-in prompts; may be given several times")
     parser.add_argument("--columns", type=int, default=4)
-    parser.add_argument("--zoom", type=int, default=2, help="of the pictures on the sheet (default 2)")
     parser.add_argument("--guidance", type=float, default=3.0)
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(chosen.threads)
-    prompts = chosen.prompt or PROMPTS
-    drawn = draw(chosen.folder, prompts, guidance=chosen.guidance, steps=chosen.steps, seed=chosen.seed)
-    drawn = np.concatenate([drawn, np.full((-len(drawn) % chosen.columns, *drawn.shape[1:]), 255, np.uint8)])
-    rows = [np.concatenate(list(drawn[i : i + chosen.columns]), 1) for i in range(0, len(drawn), chosen.columns)]
-    sheet = Image.fromarray(np.concatenate(rows))
-    sheet.resize((sheet.width * chosen.zoom, sheet.height * chosen.zoom), Image.Resampling.BICUBIC).save(chosen.out, quality=90)
+    drawn = draw(chosen.folder, chosen.prompt or PROMPTS, guidance=chosen.guidance, steps=chosen.steps, seed=chosen.seed)
+    write_png(contact_sheet(drawn, columns=chosen.columns), chosen.out)
 
 
 if __name__ == "__main__":
