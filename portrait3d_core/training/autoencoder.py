@@ -26,7 +26,7 @@ OPPONENT_COLOURS = ((0.33, 0.33, 0.33), (4.0, -4.0, 0.0), (2.0, 2.0, -4.0))
 """What the first channels of a VAE see of red, green and blue at the start: light, and the small differences enlarged."""
 PRIOR_WEIGHT = 3e-5
 """Weight of the Kullback-Leibler term per latent number; at 1e-2 six of the eight channels of figurines collapse."""
-ENCODED_AT_ONCE = 50
+ENCODED_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
