@@ -2,6 +2,7 @@
 
 Contents of a file, V views of the same head:
     code   [K] float32      what the head is, in numbers
+    person                  the same as JSON text; earlier files may lack it
     rgb    [V, 256, 256, 3] uint8 sRGB
     part   [V, 256, 256]    uint8 part of the head, 0 = background
     depth  [V, 256, 256]    uint16 distance from the camera along the pixel's ray, see :data:`NEAREST_M`
@@ -67,6 +68,17 @@ def head_paths(folder: Path, held_out: int) -> tuple[list[Path], list[Path]]:
     """(files of the first ``held_out`` heads, files of the others) in the order of their names."""
     paths = sorted(path for path in folder.glob("*.npz") if ".tmp" not in path.name and path.name[0] != ".")
     return paths[:held_out], paths[held_out:]
+
+
+def read_person(path: Path) -> str:
+    """Who the head is, as the JSON text in its file. Raises ModelFormatError."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return str(file["person"])
+    except (OSError, ValueError, KeyError, EOFError) as cause:
+        raise ModelFormatError(
+            f"{path} does not say who the head is ({cause})", expected="an .npz with the text person", fix="make it again"
+        ) from cause
 
 
 def read_views(path: Path, *, test: bool) -> HeadViews:

@@ -1,5 +1,5 @@
-"""Train the project's networks: ``python -m portrait3d_core.training people DATA WORK`` or
-``... figurines WORK``."""
+"""Train the project's networks: ``python -m portrait3d_core.training people DATA WORK``,
+``... people-diffusion DATA... WORK`` or ``... figurines WORK``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from ..bundle.files import BUNDLE
+from ..bundle.files import BUNDLE, DIFFUSION
 from .bundle import PARTS, log, remake_bundle
 
 GENERATOR = "generator.safetensors"
@@ -36,12 +36,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     people.add_argument("--seed", type=int, default=0)
     people.add_argument("--out", type=Path, help=f"generator file to write at the end (default: WORK/{GENERATOR})")
     people.add_argument("--export-only", action="store_true", help="write the generator file from the checkpoint as it is")
+    diffusion = commands.add_parser("people-diffusion", help="the text-to-image model of people")
+    diffusion.add_argument("data", type=Path, nargs="+", help="folders with heads as .npz files")
+    diffusion.add_argument("work", type=Path, help="folder for pictures and checkpoints; a training there is continued")
+    diffusion.add_argument("--minutes", type=float, default=240.0, help="time of the UNet, all sittings (default 240)")
+    diffusion.add_argument("--vae-minutes", type=float, help="time of the VAE (default 30, or 0 with --init: it is kept)")
+    diffusion.add_argument("--deadline", metavar="HH:MM", help="local time at which the training ends, its schedule shortened")
+    diffusion.add_argument("--init", type=Path, help="exported folder to start from")
+    diffusion.add_argument("--threads", type=int, default=1, help="processor threads (default 1)")
+    diffusion.add_argument("--out", type=Path, help="diffusers folder to write at the end (default: WORK/diffusion)")
+    diffusion.add_argument("--export-only", action="store_true", help="write the folder from the checkpoints as they are")
     figurines = commands.add_parser("figurines", help="the shipped bundle: the figurine generator and the diffusion model")
     figurines.add_argument("work", type=Path, help="folder for checkpoints and training data; a training there is continued")
     figurines.add_argument("--out", type=Path, default=BUNDLE, help="bundle folder to write (default: the package's own)")
     figurines.add_argument("--only", choices=PARTS, help="train only this part")
     chosen = parser.parse_args(arguments)
-    return _people(chosen) if chosen.command == "people" else _figurines(chosen)
+    return {"people": _people, "people-diffusion": _people_diffusion, "figurines": _figurines}[chosen.command](chosen)
 
 
 def _figurines(chosen: argparse.Namespace) -> int:
@@ -93,6 +103,17 @@ def _people(chosen: argparse.Namespace) -> int:
         log,
     )
     log(f"generator written to {out}")
+    return 0
+
+
+def _people_diffusion(chosen: argparse.Namespace) -> int:
+    from .people_diffusion import people_training, train_people_diffusion
+
+    torch.set_num_threads(chosen.threads)
+    vae_minutes = chosen.vae_minutes if chosen.vae_minutes is not None else 30.0 if chosen.init is None else 0.0
+    deadline = None if chosen.deadline is None else next_time(chosen.deadline, datetime.now())
+    settings = people_training(chosen.minutes, vae_minutes, init=chosen.init, deadline=deadline, teach=not chosen.export_only)
+    train_people_diffusion(chosen.data, chosen.work, chosen.out or chosen.work / DIFFUSION, settings, log)
     return 0
 
 

@@ -46,9 +46,9 @@ def _train(part: str, work: Path, out: Path) -> None:
 
         train_figurines(work, out / GENERATOR, log)
     else:
-        from .diffusion import DiffusionTraining, train_diffusion
+        from .figurine_diffusion import train_figurine_diffusion
 
-        train_diffusion(work / DIFFUSION, out / DIFFUSION, DiffusionTraining(), log)
+        train_figurine_diffusion(work / DIFFUSION, out / DIFFUSION, on_log=log)
 
 
 def log(message: object) -> None:

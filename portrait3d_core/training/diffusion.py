@@ -1,7 +1,7 @@
-"""The built-in text-to-image model: a Stable-Diffusion-shaped pipeline small enough to train on one CPU core.
+"""A text-to-image model of a world of heads: a Stable-Diffusion-shaped pipeline small enough to train on one CPU core.
 
-Steps: trace maps (data), train the VAE, cache its latents, train UNet and text encoder together, export a folder
-that ``StableDiffusionPipeline.from_pretrained`` loads. Every step keeps its result in the work folder and is resumed.
+Steps: train the VAE, cache its latents, train UNet and text encoder together, export a folder that
+``StableDiffusionPipeline.from_pretrained`` loads. Every step keeps its result in the work folder and is resumed.
 Objects of diffusers and transformers are typed ``Any``: their own annotations contradict their use.
 """
 
@@ -15,36 +15,83 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..data.figurines.captions import vocabulary
+from ..errors import ModelFormatError
 from ..runtime.files import read_safetensors, write_safetensors
-from .autoencoder import LATENT_CHANNELS, LATENT_PX, LatentSet, cache_latents, train_vae
-from .figurine_pictures import DataSettings, make_data
-from .loop import Lesson, Moment, OnLog, Schedule, Stage, Training, adamw
-from .tokenizer import MAX_TOKENS, build_vocabulary, trained_token_ids, write_tokenizer
+from .autoencoder import LatentSet, VaeDesign, build_vae, cache_latents, train_vae
+from .captioned_pictures import CaptionedPictures
+from .loop import Lesson, Moment, OnLog, Schedule, Training, adamw
+from .tokenizer import Language, build_vocabulary, trained_token_ids, write_tokenizer
 
-TEXT_WIDTH = 64
+TEXT_PREFIX = "text_model."
+
+
+@dataclass(frozen=True)
+class DiffusionDesign:
+    """Sizes and words of the networks.
+
+    unet_widths: channels from the finest to the coarsest of its three resolutions.
+    text_width:  of the text encoder, and of what the UNet attends to.
+    """
+
+    vae: VaeDesign
+    unet_widths: tuple[int, int, int]
+    text_width: int
+    language: Language
 
 
 @dataclass(frozen=True)
 class DiffusionTraining:
-    """Settings of the whole recipe. The defaults take about two hours of one otherwise idle CPU core."""
+    """How the networks are taught.
 
-    data: DataSettings = DataSettings()
-    vae: Schedule = Schedule((Stage(1, 8, 2e-3),), steps=2800, seed=2)
-    colourings: int = 3
-    """How many times every map is coloured and encoded for the UNet."""
-    unet: Schedule = Schedule((Stage(1, 16, 1.5e-3),), steps=32000, seed=3)
+    vae:      None keeps the VAE of ``init``, whose latents are standardised already.
+    repeats:  how many times every picture is encoded for the UNet.
+    init:     exported folder of the same design to start from.
+    deadline: seconds since 1970 at which the UNet's schedule ends, even if it is not over.
+    teach:    False takes the networks as the checkpoints hold them.
+    """
+
+    vae: Schedule | None
+    unet: Schedule
+    repeats: int = 1
+    init: Path | None = None
+    deadline: float | None = None
+    teach: bool = True
     device: str = "cpu"
 
 
-def train_diffusion(work_dir: Path, out_dir: Path, settings: DiffusionTraining, on_log: OnLog = print) -> None:
-    """Run the recipe, or continue it from what ``work_dir`` already holds, and export the pipeline to ``out_dir``."""
+@dataclass(frozen=True)
+class Networks:
+    """The parts of a pipeline that are trained."""
+
+    vae: Any
+    unet: Any
+    text_encoder: Any
+
+
+def train_diffusion(
+    pictures: CaptionedPictures,
+    design: DiffusionDesign,
+    settings: DiffusionTraining,
+    work_dir: Path,
+    out_dir: Path,
+    on_log: OnLog = print,
+) -> None:
+    """Run the recipe, or continue it from what ``work_dir`` already holds, and export the pipeline to ``out_dir``.
+
+    Raises:
+        ModelFormatError: ``settings.init`` is no folder of this design, or there is no VAE to start from.
+    """
     device = torch.device(settings.device)
-    maps = make_data(settings.data, work_dir / "maps.safetensors", on_log)
-    vae = train_vae(maps, settings.vae, work_dir, device, on_log)
-    latents = cache_latents(vae, maps, settings.colourings, settings.vae.seed, work_dir, on_log)
-    unet, text_encoder = train_unet(latents, settings.unet, work_dir, device, on_log)
-    export_pipeline(out_dir, vae, unet, text_encoder)
+    if settings.vae is None and settings.init is None:
+        raise ModelFormatError("There is no VAE", expected="a schedule for the VAE, or a folder to start from")
+    start = untrained(design, settings.unet.seed) if settings.init is None else load_networks(settings.init, design)
+    vae = start.vae.to(device)
+    if settings.vae is not None:
+        vae = train_vae(vae, pictures, settings.vae, work_dir, on_log, teach=settings.teach)
+    seed = settings.unet.seed
+    latents = cache_latents(vae, pictures, settings.repeats, seed, work_dir, on_log, standardise=settings.vae is not None)
+    taught = train_unet(Networks(vae, start.unet, start.text_encoder), design, latents, settings, work_dir, on_log)
+    export_pipeline(out_dir, design.language, taught)
     on_log(f"pipeline written to {out_dir}")
 
 
@@ -63,20 +110,20 @@ def build_scheduler() -> Any:
     )
 
 
-def build_unet() -> Any:
-    """An untrained UNet2DConditionModel of about 3 M parameters; text also enters through the time embedding."""
+def build_unet(design: DiffusionDesign) -> Any:
+    """An untrained UNet2DConditionModel; text also enters through the time embedding."""
     from diffusers import UNet2DConditionModel
 
     return UNet2DConditionModel(
-        sample_size=LATENT_PX,
-        in_channels=LATENT_CHANNELS,
-        out_channels=LATENT_CHANNELS,
-        block_out_channels=(40, 64, 96),
+        sample_size=design.vae.latent_px,
+        in_channels=design.vae.channels,
+        out_channels=design.vae.channels,
+        block_out_channels=design.unet_widths,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
         layers_per_block=1,
         norm_num_groups=8,
-        cross_attention_dim=TEXT_WIDTH,
+        cross_attention_dim=design.text_width,
         attention_head_dim=4,  # diffusers reads this as the number of heads
         resnet_time_scale_shift="scale_shift",
         addition_embed_type="text",
@@ -84,40 +131,70 @@ def build_unet() -> Any:
     )
 
 
-def build_text_encoder() -> Any:
+def build_text_encoder(design: DiffusionDesign) -> Any:
     """An untrained two-layer CLIPTextModel. Tokens outside the grammar start, and stay, at a zero embedding."""
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    vocab, _ = build_vocabulary(vocabulary())
+    vocab, _ = build_vocabulary(design.language.words)
     bos, eos = len(vocab) - 2, len(vocab) - 1
     encoder: Any = CLIPTextModel(
         CLIPTextConfig(
             vocab_size=len(vocab),
-            hidden_size=TEXT_WIDTH,
-            intermediate_size=4 * TEXT_WIDTH,
-            projection_dim=TEXT_WIDTH,
+            hidden_size=design.text_width,
+            intermediate_size=4 * design.text_width,
+            projection_dim=design.text_width,
             num_hidden_layers=2,
             num_attention_heads=4,
-            max_position_embeddings=MAX_TOKENS,
+            max_position_embeddings=design.language.max_tokens,
             bos_token_id=bos,
             eos_token_id=eos,
             pad_token_id=eos,
         )
     )
     untrained = torch.ones(len(vocab), dtype=torch.bool)
-    untrained[trained_token_ids(vocab)] = False
+    untrained[trained_token_ids(design.language, vocab)] = False
     with torch.no_grad():
         encoder.get_input_embeddings().weight[untrained] = 0.0
     return encoder
 
 
-def train_unet(latents: LatentSet, schedule: Schedule, work_dir: Path, device: torch.device, on_log: OnLog) -> tuple[Any, Any]:
-    """Train UNet and text encoder together (v-prediction, uniform t), or resume from ``work_dir``; returns both."""
-    torch.manual_seed(schedule.seed)
-    unet = build_unet()
-    unet.to(memory_format=torch.channels_last)
-    networks = nn.ModuleDict({"unet": unet, "text_encoder": build_text_encoder()}).to(device).train()
-    tokenizer = load_tokenizer(work_dir / "tokenizer")
+def load_networks(folder: Path, design: DiffusionDesign) -> Networks:
+    """The networks of an exported folder, in single precision, to be trained on.
+
+    Raises:
+        ModelFormatError: the folder is damaged or of another design.
+    """
+    networks = untrained(design, 0)
+    files = {"vae": "diffusion_pytorch_model", "unet": "diffusion_pytorch_model", "text_encoder": "model"}
+    for part, name in files.items():
+        network = getattr(networks, part)
+        weights, _ = read_safetensors(folder / part / f"{name}.safetensors")
+        if part == "text_encoder":
+            weights = _prefixed(weights, next(iter(network.state_dict())).startswith(TEXT_PREFIX))
+        try:
+            network.load_state_dict({name: weight.float() for name, weight in weights.items()})
+        except RuntimeError as cause:
+            raise ModelFormatError(
+                f"{folder / part} is of another design", expected="a folder that this recipe exported", fix="start afresh"
+            ) from cause
+    return networks
+
+
+def untrained(design: DiffusionDesign, seed: int) -> Networks:
+    """New networks of a design."""
+    vae = build_vae(design.vae, seed)
+    torch.manual_seed(seed)
+    return Networks(vae, build_unet(design), build_text_encoder(design))
+
+
+def train_unet(
+    start: Networks, design: DiffusionDesign, latents: LatentSet, settings: DiffusionTraining, work_dir: Path, on_log: OnLog
+) -> Networks:
+    """Train UNet and text encoder together (v-prediction, uniform t), or resume from ``work_dir``."""
+    device = torch.device(settings.device)
+    start.unet.to(memory_format=torch.channels_last)
+    networks = nn.ModuleDict({"unet": start.unet, "text_encoder": start.text_encoder}).to(device).train()
+    tokenizer = load_tokenizer(design.language, work_dir / "tokenizer")
     noise_table = build_scheduler()
 
     def errors(network: Any, moment: Moment) -> dict[str, Tensor]:
@@ -131,31 +208,38 @@ def train_unet(latents: LatentSet, schedule: Schedule, work_dir: Path, device: t
         predicted = network["unet"](noisy, t.to(device), text).sample
         return {"velocity": nn.functional.mse_loss(predicted, target)}
 
-    training = Training(networks, Lesson(errors, adamw), schedule, work_dir / "unet.safetensors")
-    taught: Any = training.run(lambda report: on_log(f"unet: {report}")).averaged()
-    return taught["unet"], taught["text_encoder"]
+    training = Training(networks, Lesson(errors, adamw), settings.unet, work_dir / "unet.safetensors")
+    if settings.teach:
+        training.run(lambda report: on_log(f"unet: {report}"), settings.deadline)
+    taught: Any = training.state.averaged()
+    return Networks(start.vae, taught["unet"], taught["text_encoder"])
 
 
-def load_tokenizer(folder: Path) -> Any:
+def load_tokenizer(language: Language, folder: Path) -> Any:
     """Write the grammar's CLIPTokenizer into ``folder`` and load it."""
     from transformers import CLIPTokenizer
 
-    write_tokenizer(folder)
+    write_tokenizer(language, folder)
     return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
 
 
-def export_pipeline(folder: Path, vae: Any, unet: Any, text_encoder: Any) -> None:
-    """Write a diffusers pipeline folder with float16 safetensors weights (about 8 MB)."""
+def export_pipeline(folder: Path, language: Language, networks: Networks) -> None:
+    """Write a diffusers pipeline folder with float16 safetensors weights."""
     from diffusers import StableDiffusionPipeline
 
-    tokenizer = load_tokenizer(folder / "tokenizer")
-    parts: dict[str, Any] = {"vae": vae, "unet": unet, "text_encoder": text_encoder, "tokenizer": tokenizer}
+    tokenizer = load_tokenizer(language, folder / "tokenizer")
+    parts: dict[str, Any] = {"vae": networks.vae, "unet": networks.unet, "text_encoder": networks.text_encoder}
     unused: dict[str, Any] = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
-    pipeline = StableDiffusionPipeline(**parts, **unused, scheduler=build_scheduler())
+    pipeline = StableDiffusionPipeline(**parts, **unused, tokenizer=tokenizer, scheduler=build_scheduler())
     pipeline.to("cpu", torch.float16).save_pretrained(folder, safe_serialization=True)
-    write_tokenizer(folder / "tokenizer")  # saving has added the state of the loaded tokenizer to its settings
+    write_tokenizer(language, folder / "tokenizer")  # saving has added the state of the loaded tokenizer to its settings
     (folder / "tokenizer" / "tokenizer.json").unlink(missing_ok=True)
     _make_text_encoder_portable(folder / "text_encoder")
+
+
+def _prefixed(weights: dict[str, Tensor], prefix: bool) -> dict[str, Tensor]:
+    """The weights of a text encoder as transformers 4 names them (``prefix``), or as 5 does."""
+    return {TEXT_PREFIX * prefix + name.removeprefix(TEXT_PREFIX): tensor for name, tensor in weights.items()}
 
 
 def _make_text_encoder_portable(folder: Path) -> None:
@@ -164,8 +248,7 @@ def _make_text_encoder_portable(folder: Path) -> None:
     Half precision is for storage only: transformers would compute in the dtype its config names, diffusers in float32.
     """
     weights, metadata = read_safetensors(folder / "model.safetensors")
-    prefixed = {"text_model." + name.removeprefix("text_model."): tensor for name, tensor in weights.items()}
-    write_safetensors(prefixed, metadata, folder / "model.safetensors")
+    write_safetensors(_prefixed(weights, True), metadata, folder / "model.safetensors")
     config_file = folder / "config.json"
     config = json.loads(config_file.read_text(encoding="utf-8")) | {"dtype": "float32", "torch_dtype": "float32"}
     config_file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

@@ -5,12 +5,13 @@ One part-id + shade map serves every skin, hair and shirt colour, so 10 000 maps
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, conv2d, pad
+from torch.nn.functional import avg_pool2d
 
 from ..cameras.cameras import orbit_cameras
 from ..data.figurines.attributes import HAIR_COLOURS, SHIRTS, SKIN, HeadAttributes, is_held_out, sample_attributes
@@ -18,6 +19,7 @@ from ..data.figurines.captions import training_caption, view_phrase
 from ..data.figurines.render import SHADE_RANGE, colourise, part_colours, trace
 from ..data.figurines.shape import Part
 from ..runtime.files import read_safetensors, write_safetensors
+from .captioned_pictures import PictureBatch, soften
 from .loop import OnLog
 
 IMAGE_PX = 64
@@ -56,7 +58,7 @@ class MapSet:
 
 
 @dataclass(frozen=True)
-class PictureBatch:
+class FigurineBatch:
     """Coloured training pictures."""
 
     images: Tensor
@@ -70,6 +72,28 @@ class PictureBatch:
     def captions(self, generator: torch.Generator) -> list[str]:
         """One random training caption per picture."""
         return [training_caption(head, view, generator) for head, view in zip(self.heads, self.views)]
+
+
+@dataclass(frozen=True)
+class FigurinePictures:
+    """The maps as a source of pictures, coloured afresh in every batch. A key is (map, skin, hair colour, shirt)."""
+
+    maps: MapSet
+
+    def __len__(self) -> int:
+        return len(self.maps)
+
+    def batch(self, indices: Tensor, generator: torch.Generator) -> PictureBatch:
+        """The pictures at ``indices`` [B]."""
+        batch = picture_batch(self.maps, indices, generator)
+        colours = torch.tensor([[head.skin, head.hair_colour, head.shirt] for head in batch.heads])
+        return PictureBatch(batch.images, batch.features, torch.cat([indices[:, None], colours], 1))
+
+    def caption(self, key: Sequence[int], generator: torch.Generator) -> str:
+        """A random caption of the map in the colours of ``key``."""
+        index, skin, hair, shirt = key
+        head = replace(self.maps.heads[index], skin=skin, hair_colour=hair, shirt=shirt)
+        return training_caption(head, view_phrase(float(self.maps.yaw_deg[index])), generator)
 
 
 def make_data(settings: DataSettings, out: Path, on_log: OnLog = print) -> MapSet:
@@ -109,7 +133,7 @@ def load_data(path: Path) -> MapSet:
     return MapSet(stored["part"], stored["shade"], stored["yaw_deg"], heads)
 
 
-def picture_batch(maps: MapSet, indices: Tensor, generator: torch.Generator) -> PictureBatch:
+def picture_batch(maps: MapSet, indices: Tensor, generator: torch.Generator) -> FigurineBatch:
     """Colour the maps at ``indices`` [B] with random allowed colours, mirror half of them and blur some.
 
     Held-out combinations never appear; the colours known to the diffusion model only do.
@@ -128,20 +152,7 @@ def picture_batch(maps: MapSet, indices: Tensor, generator: torch.Generator) -> 
     images, features = avg_pool2d(images, supersample), avg_pool2d(features, supersample)
     images = soften(images, generator)
     views = [view_phrase(yaw) for yaw in maps.yaw_deg[indices].tolist()]
-    return PictureBatch(2 * images - 1, features, heads, views)
-
-
-def soften(images: Tensor, generator: torch.Generator, share: float = 0.18) -> Tensor:
-    """Gaussian-blur a random ``share`` of images [B, 3, H, W] (sigma 0.6 to 1.6 px), like soft volume renders."""
-    sigma, chosen = torch.rand(2, len(images), generator=generator)
-    sigma = (0.6 + sigma)[:, None]
-    taps = torch.arange(-4, 5).float()
-    kernel = torch.exp(-0.5 * (taps / sigma) ** 2)
-    kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(3, 0)[:, None]
-    flat = images.reshape(1, -1, *images.shape[-2:])
-    flat = conv2d(pad(flat, (4, 4, 0, 0), mode="replicate"), kernel[:, :, None, :], groups=len(kernel))
-    flat = conv2d(pad(flat, (0, 0, 4, 4), mode="replicate"), kernel[:, :, :, None], groups=len(kernel))
-    return torch.where((chosen < share)[:, None, None, None], flat.reshape(images.shape), images)
+    return FigurineBatch(2 * images - 1, features, heads, views)
 
 
 def _recolour(head: HeadAttributes, generator: torch.Generator) -> HeadAttributes:

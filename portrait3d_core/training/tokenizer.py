@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
-from ..data.figurines.captions import grammar_words, vocabulary
-
-MAX_TOKENS = 32
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
 _WORD_END = "</w>"
+
+
+@dataclass(frozen=True)
+class Language:
+    """What a text encoder reads.
+
+    grammar:    the words, digits and signs of training captions.
+    words:      what is one token each, the grammar among it.
+    max_tokens: longest text, with the two marks around it.
+    """
+
+    grammar: tuple[str, ...]
+    words: tuple[str, ...]
+    max_tokens: int
 
 
 def build_vocabulary(words: tuple[str, ...]) -> tuple[dict[str, int], list[tuple[str, str]]]:
@@ -31,18 +43,18 @@ def build_vocabulary(words: tuple[str, ...]) -> tuple[dict[str, int], list[tuple
     return vocab, merges
 
 
-def trained_token_ids(vocab: dict[str, int]) -> list[int]:
+def trained_token_ids(language: Language, vocab: dict[str, int]) -> list[int]:
     """Ids that occur in training captions: the grammar's words, the comma and the two special tokens."""
-    return [vocab[word + _WORD_END] for word in (*grammar_words(), ",")] + [vocab[BOS], vocab[EOS]]
+    return [vocab[word + _WORD_END] for word in dict.fromkeys([*language.grammar, ","])] + [vocab[BOS], vocab[EOS]]
 
 
-def write_tokenizer(folder: Path) -> None:
+def write_tokenizer(language: Language, folder: Path) -> None:
     """Write the files ``CLIPTokenizer.from_pretrained(folder)`` needs."""
-    vocab, merges = build_vocabulary(vocabulary())
+    vocab, merges = build_vocabulary(language.words)
     folder.mkdir(parents=True, exist_ok=True)
     lines = ["#version: 0.2", *(" ".join(pair) for pair in merges)]
     special = {"bos_token": BOS, "eos_token": EOS, "pad_token": EOS, "unk_token": EOS}
-    config = {"tokenizer_class": "CLIPTokenizer", "model_max_length": MAX_TOKENS, "do_lower_case": True, **special}
+    config = {"tokenizer_class": "CLIPTokenizer", "model_max_length": language.max_tokens, "do_lower_case": True, **special}
     (folder / "vocab.json").write_text(json.dumps(vocab, ensure_ascii=False), encoding="utf-8")
     (folder / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")

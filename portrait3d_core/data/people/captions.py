@@ -20,6 +20,7 @@ from .attributes import (
     HAIR_STYLES,
     HATS,
     MATERIALS,
+    PATTERNS,
     SKIN_TONES,
 )
 from .expressions import EXPRESSIONS
@@ -94,6 +95,13 @@ _COLOURLESS = ("bronze", "marble", "clay", "jade", "charcoal")
 """Materials that have one colour: nothing is said of the colours of eyes, hair, skin and clothes."""
 
 
+_VIEWS: tuple[str, ...] = ("front view", "side view", "back view")
+_FILLERS: tuple[str, ...] = tuple(
+    "person people human face the on wearing has who boy girl child kid happy sad angry big small cute".split()
+)
+"""Common words of free prompts that no caption says."""
+
+
 class PartialPerson(TypedDict, total=False):
     """What a text says about a person, in the names of ``attributes``. What is not said is absent."""
 
@@ -124,6 +132,21 @@ def view_phrase(yaw_deg: float) -> str:
     if turned < FRONT_BELOW_DEG:
         return "front view"
     return "back view" if turned > BACK_ABOVE_DEG else "side view"
+
+
+def grammar_words() -> tuple[str, ...]:
+    """Every word, digit and sign that can occur in a caption, as a CLIP tokenizer takes texts apart."""
+    choices = (*LEADS, *_VIEWS, *SKIN_TONES, *HAIR_COLOURS, *EYE_COLOURS, *CLOTH_COLOURS, *GARMENTS)
+    values = (*BEARDS[1:], *PATTERNS[1:], *HATS[1:])
+    told = (_AGE_WORDS, _NOUNS, _HAIR_WORDS, _STYLE_PHRASES, _EXPRESSION_PHRASES, _MATERIAL_PHRASES)
+    phrases = [phrase for table in told for options in table.values() for phrase in options]
+    others = "a an with skin eyes fringe bangs freckles lipstick round rectangular glasses hoop stud earrings , -"
+    return tuple(dict.fromkeys(re.findall(r"[a-z]+|[0-9]|[,-]", " ".join([*choices, *values, *phrases, others]))))
+
+
+def vocabulary() -> tuple[str, ...]:
+    """Every word that the tokenizer knows as one token: the grammar's words, then common words of free prompts."""
+    return tuple(dict.fromkeys([*grammar_words(), *_FILLERS]))
 
 
 def caption(person: Person, view: str | None = None) -> str:
