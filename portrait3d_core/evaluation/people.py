@@ -166,7 +166,8 @@ def has_specks(shown: Tensor) -> bool:
     """Whether something of at least SPECK_PX pixels lies apart from the largest region of ``shown`` [S, S] bool."""
     from scipy.ndimage import label
 
-    numbered, _ = label(shown.numpy(), structure=np.ones((3, 3)))
+    numbered = np.zeros(shown.shape, np.int32)
+    label(shown.numpy(), structure=np.ones((3, 3)), output=numbered)
     sizes = np.sort(np.bincount(numbered.ravel())[1:])
     return bool((sizes[:-1] >= SPECK_PX).any())
 
