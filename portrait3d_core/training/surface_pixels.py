@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from ..cameras.cameras import FOCAL_ALIGNED
 from ..data.head_files import PICTURE_PX, HeadViews
-from ..portrait.decoder import decode_hidden, hidden_to_colour, hidden_to_sigma
+from ..portrait.decoder import decode_hidden, decode_sigma, hidden_to_colour, hidden_to_sigma
 from ..portrait.portrait import Portrait, Scene
 from ..portrait.trigrid import sample_trigrid
 from .palette import PAINTED, foreign_paints
@@ -47,6 +47,7 @@ class SurfaceSettings:
     colour_weight: weight of the colour error against the occupancy error.
     colour_bend:   colour errors below this count squared, larger ones linearly (network range -1..1).
     paint_weight:  weight of paints that show where they do not belong; 0 for a generator without paints.
+    outside_weight: weight of density where the tri-grid has no features, beyond its box.
     """
 
     pixels: int = 6000
@@ -59,6 +60,7 @@ class SurfaceSettings:
     colour_weight: float = 2.0
     colour_bend: float = 0.1
     paint_weight: float = 0.0
+    outside_weight: float = 0.02
 
 
 @dataclass(frozen=True)
@@ -189,7 +191,7 @@ def _rays(cam2world: Tensor, rows: Tensor, index: Tensor) -> tuple[Tensor, Tenso
 
 
 def surface_losses(portrait: Portrait, drawn: SurfacePoints, settings: SurfaceSettings) -> dict[str, Tensor]:
-    """Occupancy error (cross entropy) and weighted colour error (smooth absolute difference) of B portraits."""
+    """Occupancy error (cross entropy), weighted colour error (smooth absolute difference) and others of B portraits."""
     showing = drawn.colour.shape[1]
     hidden = decode_hidden(portrait.decoder, sample_trigrid(portrait.trigrid, drawn.points))
     sigma = hidden_to_sigma(portrait.decoder, hidden)[..., 0]
@@ -200,7 +202,9 @@ def surface_losses(portrait: Portrait, drawn: SurfacePoints, settings: SurfaceSe
     logit = (sigma - settings.surface_sigma) / settings.sigma_scale
     shape = F.binary_cross_entropy_with_logits(logit, occupancy, weight=counted, reduction="sum") / counted.sum()
     colour = F.smooth_l1_loss(rgb, drawn.colour, beta=settings.colour_bend)
-    losses = {"shape": shape, "colour": settings.colour_weight * colour}
+    beyond = decode_sigma(portrait.decoder, torch.zeros_like(portrait.decoder.hidden_weight[:1]))  # where no plane reaches
+    outside = F.softplus((beyond.mean() - settings.surface_sigma) / settings.sigma_scale)
+    losses = {"shape": shape, "colour": settings.colour_weight * colour, "outside": settings.outside_weight * outside}
     if settings.paint_weight:
         foreign = features[..., :PAINTED].abs() * foreign_paints(drawn.part)
         losses["paint"] = settings.paint_weight * foreign.mean()

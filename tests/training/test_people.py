@@ -23,9 +23,9 @@ from portrait3d_core.portrait.portrait import Scene
 from portrait3d_core.training.dice_mapping import Throws
 from portrait3d_core.training.loop import Schedule, Stage
 from portrait3d_core.training.palette import PAINTED, PAINTS, PARTS, foreign_paints, paint, paint_colours, told_numbers
-from portrait3d_core.training.people import CHECKPOINT, HeadLibrary, PeopleTraining, people_training, read_people
+from portrait3d_core.training.people import CHECKPOINT, HeadLibrary, PeopleNetwork, PeopleTraining, people_training, read_people
 from portrait3d_core.training.people_file import export_people
-from portrait3d_core.training.surface_pixels import SurfaceSettings, draw_points, surface_pixels
+from portrait3d_core.training.surface_pixels import SurfaceSettings, draw_points, surface_losses, surface_pixels
 
 TINY = GeneratorConfig(
     z_dim=64,
@@ -73,6 +73,20 @@ def test_points_lie_about_the_surface_or_where_nothing_is(balls):
     assert (drawn.occupancy[inside] > 0.5).all() and (drawn.occupancy[height[:, :surface] > 0.001] < 0.5).all()
     assert height[:, surface:].min() > 0, "what should be empty lies outside"
     assert (height[:, surface:].abs() < 0.05).float().mean() > 0.2, "some of it close to the outline"
+
+
+def test_density_beyond_the_box_is_an_error(balls):
+    pixels = surface_pixels(read_views(balls / "00000.npz", test=False), SURFACE, seed=0)
+    drawn = draw_points(pixels, torch.zeros(1, dtype=torch.long), 400, SURFACE, Scene(), torch.Generator().manual_seed(0))
+    generator = Generator(TINY)
+    network = PeopleNetwork(generator, HeadCodes.of(torch.eye(5), 16))
+    found = []
+    for sigma in (-500.0, 0.0, 500.0):
+        with torch.no_grad():
+            generator.decoder.net[2].weight[0] = 0
+            generator.decoder.net[2].bias[0] = sigma
+            found.append(float(surface_losses(network.portrait(torch.zeros(1, 16)), drawn, SURFACE)["outside"]))
+    assert found[0] < 0.01 * found[1] < 0.01 * found[2]
 
 
 def test_training_resumes_exactly_and_grows(balls, tmp_path):
