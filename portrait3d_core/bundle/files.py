@@ -16,7 +16,7 @@ from ..runtime.files import atomic_write, sha256
 BUNDLE = Path(__file__).parent / "figurines"
 """The bundle that comes with the package."""
 PEOPLE = Path(__file__).parent / "people"
-"""The generator of people so far, which is no complete bundle yet."""
+"""The generator and the diffusion model of people so far; no complete bundle yet, and little uses it."""
 GENERATOR, BODY, DIFFUSION, SUMS = "generator.safetensors", "generator.body.safetensors", "diffusion", "SHA256SUMS"
 
 
