@@ -23,7 +23,7 @@ from .loop import OnLog
 
 NAME = "portrait3d-people-v1"
 MAPPING_CODES, WALL_CODES = 60000, 8000
-WALL_FEATURES, WALL_RIDGE = 12, 1e-4
+WALL_FEATURES, WALL_RIDGE, LEAST_RIDGE = 12, 1.0, 1e-5
 MAPPING_LAYERS, MAPPING_WIDTH, Z_STEP = 3, 900, 32
 OFFSET = 6.0
 """Added to all latents, whose spread is about 1: the mapping network's last activation is straight where they lie."""
@@ -101,7 +101,9 @@ def paint_wall(generator: Generator, latents: Tensor) -> float:
     missing = 2 * torch.tensor(BACKGROUND) - 1 - generator.torgb.bias
     terms = torch.einsum("nkf,nj->nkfj", to_rgb[..., features], told).flatten(2).flatten(0, 1)
     gram = (terms.T @ terms).double()
-    gram.diagonal().add_(WALL_RIDGE * len(terms))
+    ridge = torch.full((count, told.shape[1]), WALL_RIDGE, dtype=torch.float64)
+    ridge[:, -1] = LEAST_RIDGE  # features that need not depend on the latent do not
+    gram.diagonal().add_(len(terms) * ridge.flatten())
     solved = torch.linalg.solve(gram, (terms.T @ missing.repeat(len(latents))).double()).float()
     linear = solved.unflatten(0, (count, -1))
     affine = block.torgb.affine
