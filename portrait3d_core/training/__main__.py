@@ -18,6 +18,7 @@ from .bundle import PARTS, log, remake_bundle
 
 GENERATOR = "generator.safetensors"
 PAINT_WEIGHT = 0.3
+"""Of paints where they do not belong, see ``SurfaceSettings``."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -101,7 +101,7 @@ def step_layer(jumps: int, hinges: int) -> Affine:
     for row in range(jumps):
         weight[row, 2 * row], weight[row, 2 * row + 1] = 1.0, -1.0
     weight[:jumps] /= (1 - low) * ACTIVATION_GAIN
-    bias[:jumps] = -low / (1 - low) + 1e-3
+    bias[:jumps] = -low / (1 - low) + 1e-3  # a little above 0, where the activation is straight
     weight[range(jumps, hinges - jumps), range(2 * jumps, hinges)] = 1 / ACTIVATION_GAIN
     bias[jumps:] = ALOFT
     return Affine(weight, bias)
@@ -197,14 +197,14 @@ def write_mapping(mapping: Mapping, throws: Throws, z: Tensor, wanted: Tensor) -
             second = Affine(torch.cat([second.weight, extra.weight]), torch.cat([second.bias, extra.bias]))
     hidden = torch.cat([second(first(part)) for part in code.split(8192)])
     last, _ = readout(hidden[held:], wanted[held:] / ACTIVATION_GAIN)
-    for index, (layer, size) in enumerate(((first, width), (second, width), (last, len(last.bias)))):
-        _write(getattr(mapping, f"fc{index}"), layer, size)
+    for index, layer in enumerate((first, second, last)):
+        _write(getattr(mapping, f"fc{index}"), layer)
     with torch.no_grad():
         label = torch.zeros(held, mapping.embed.weight.shape[1])
         return float((mapping(z[:held], label) - wanted[:held]).square().mean())
 
 
-def _write(module: FullyConnected, layer: Affine, outputs: int) -> None:
+def _write(module: FullyConnected, layer: Affine) -> None:
     """Put a layer into a module; inputs and outputs that it lacks are zero."""
     with torch.no_grad():
         module.weight.zero_()

@@ -2,8 +2,8 @@
 
 The colours of hair, garments, irises and so on vary far more than their shapes do, and a stack of convolutions learns
 every combination slowly. Here each paint has three colour features of its own, and the last layer (toRGB), whose
-modulation is linear in the latent, multiplies them by the paint's colour: exact from the first step on, linear in the
-latent for whoever searches there, and good for colours that no training head had. Points carry which paint shows and how
+modulation is linear in the latent, multiplies them by the paint's colour: right from the first step on, linear in
+the latent for whoever searches there, and defined for colours that no training head had. Points carry which paint shows and how
 it is lit. A few features are without paint: highlights, teeth, what is white or black on everybody.
 """
 
@@ -16,12 +16,11 @@ import torch
 from torch import Tensor
 
 from ..data.head_codes import HeadCodes
+from ..data.people.meshes import Part
 from ..data.people.person import COLOUR_MIDDLE, COLOUR_SCALE
 from ..generator.generator import Generator
 
-SKIN, LIPS, EYE, BROW, HAIR, BEARD, GLASSES, CLOTH, COLLAR, HAT = 1, 2, 3, 7, 8, 9, 10, 11, 12, 13
-"""Numbers of parts in files of heads."""
-PARTS = 15
+PARTS = len(Part)
 RIDGE = 0.02
 """Of the regression of colours on codes, relative to the number of heads."""
 LEAST_PIXELS = 50
@@ -44,15 +43,15 @@ class Paint:
 
 
 PAINTS = (
-    Paint("skin", (SKIN, LIPS, BROW), measured=SKIN),
-    Paint("lips", (SKIN, LIPS), measured=LIPS),
-    Paint("brows", (SKIN, BROW), measured=BROW),
-    Paint("iris", (EYE,), "eyes"),
-    Paint("hair", (SKIN, BROW, HAIR, BEARD), "hair"),
-    Paint("cloth", (CLOTH, COLLAR), "cloth"),
-    Paint("second cloth", (CLOTH, COLLAR), "second cloth"),
-    Paint("hat", (HAT,), "hat colour"),
-    Paint("frame", (GLASSES,), "frame"),
+    Paint("skin", (Part.SKIN, Part.LIPS, Part.BROW), measured=Part.SKIN),
+    Paint("lips", (Part.SKIN, Part.LIPS), measured=Part.LIPS),
+    Paint("brows", (Part.SKIN, Part.BROW), measured=Part.BROW),
+    Paint("iris", (Part.EYE,), "eyes"),
+    Paint("hair", (Part.SKIN, Part.BROW, Part.HAIR, Part.BEARD), "hair"),
+    Paint("cloth", (Part.CLOTH, Part.COLLAR), "cloth"),
+    Paint("second cloth", (Part.CLOTH, Part.COLLAR), "second cloth"),
+    Paint("hat", (Part.HAT,), "hat colour"),
+    Paint("frame", (Part.GLASSES,), "frame"),
 )
 PAINTED = 3 * len(PAINTS)
 """Colour features that carry paints; the others are free."""

@@ -176,11 +176,12 @@ def _start(library: HeadLibrary, settings: PeopleTraining) -> tuple[PeopleNetwor
     torch.manual_seed(schedule.seed)
     if settings.init is not None:
         generator, codes = read_people(settings.init)
+        if codes is not None:  # weights learn badly where latents are far from zero
+            move_latents(generator, -codes.offset)
+            codes = codes.moved(-codes.offset)
         if codes is None or len(codes.mean) != length:
             codes = HeadCodes.of(library.codes.cpu(), generator.config.w_dim)
             _forget_identities(generator)
-        move_latents(generator, -codes.offset)  # weights learn badly where latents are far from zero
-        codes = codes.moved(-codes.offset)
         generator = _with_decoder(generator, config)
         stages = tuple(stage for stage in schedule.stages if stage.size >= generator.config.plane_resolution)
         schedule = replace(schedule, stages=stages or schedule.stages[-1:])

@@ -184,6 +184,15 @@ def test_the_exported_file_is_an_ordinary_generator(balls, tmp_path):
     for resolution, level in gone_on.portrait(gone_on.codes(known)).trigrid.levels.items():
         torch.testing.assert_close(level, exported.trigrid.levels[resolution], atol=1e-3, rtol=1e-3)
     assert gone_on.codes(library.codes).mean().abs() < 0.5, "latents are about zero where weights learn"
+    folder = tmp_path / "others"
+    folder.mkdir()
+    for number in range(3):
+        write_ball(folder / f"{number}.npz", np.random.default_rng(number).normal(size=7))
+    others = start(folder, tmp_path / "more", init=path).state.network
+    for name, bias in others.generator.backbone.synthesis.named_parameters():
+        if name.endswith("affine.bias"):
+            taught_bias = network.generator.backbone.synthesis.get_parameter(name)
+            torch.testing.assert_close(bias, taught_bias, atol=0.02, rtol=0.02, msg=f"{name} is that of latents about zero")
 
 
 def test_a_palette_makes_colours_follow_from_the_code():
