@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..data.people.captions import grammar_words, vocabulary
+from ..data.people.captions import facts, grammar_words, vocabulary
 from .autoencoder import VaeDesign
-from .diffusion import DiffusionDesign, DiffusionTraining, train_diffusion
+from .diffusion import DiffusionDesign, DiffusionTraining, TextTeaching, train_diffusion
 from .loop import OnLog, Schedule, Stage
 from .people_pictures import IMAGE_PX, gather_pictures
 from .tokenizer import Language
@@ -17,6 +17,7 @@ PEOPLE_DESIGN = DiffusionDesign(
 )
 VAE_STAGES = (Stage(0.7, 12, 2e-3, size=64), Stage(0.3, 6, 1e-3))
 """First on windows of the pictures: every pixel counts as much, and more pictures are met in a step."""
+TEXT = TextTeaching(Schedule((Stage(1, 48, 2e-3),), steps=3000, average_decay=0.99, seed=4), facts)
 UNET_STAGES = (Stage(1, 16, 1.2e-3),)
 
 
@@ -25,7 +26,8 @@ def people_training(
 ) -> DiffusionTraining:
     """Settings for a training of so many minutes of one CPU core. 0 ``vae_minutes`` keeps the VAE of ``init``."""
     vae = Schedule(VAE_STAGES, minutes=vae_minutes, average_decay=0.99, seed=2) if vae_minutes else None
-    return DiffusionTraining(vae, Schedule(UNET_STAGES, minutes=minutes, seed=3), init=init, deadline=deadline, teach=teach)
+    unet = Schedule(UNET_STAGES, minutes=minutes, seed=3)
+    return DiffusionTraining(vae, unet, text=TEXT, init=init, deadline=deadline, teach=teach)
 
 
 def train_people_diffusion(

@@ -1,6 +1,7 @@
 """The built-in pipeline: its tokenizer, the standardised VAE, resumable training and the exported folder."""
 
 import dataclasses
+import re
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +17,17 @@ from portrait3d_core.data.people.captions import paraphrase
 from portrait3d_core.data.people.sampling import sample_person
 from portrait3d_core.errors import ModelFormatError
 from portrait3d_core.runtime.files import read_safetensors
-from portrait3d_core.training.autoencoder import VaeDesign, build_vae, standardise_latents
+from portrait3d_core.training.autoencoder import LatentSet, VaeDesign, build_vae, standardise_latents
 from portrait3d_core.training.captioned_pictures import PictureBatch
 from portrait3d_core.training.diffusion import (
     DiffusionDesign,
     DiffusionTraining,
+    TextTeaching,
     build_text_encoder,
     build_unet,
     load_networks,
     load_tokenizer,
+    teach_text,
     train_diffusion,
 )
 from portrait3d_core.training.figurine_diffusion import FIGURINE_DESIGN, train_figurine_diffusion
@@ -34,6 +37,7 @@ from portrait3d_core.training.people_diffusion import PEOPLE_DESIGN
 from portrait3d_core.training.tokenizer import Language, build_vocabulary, trained_token_ids
 
 LANGUAGES = {"figurines": FIGURINE_DESIGN.language, "people": PEOPLE_DESIGN.language}
+WORDS = ("red", "green", "door", "wall", ",")
 SHORT = Schedule((Stage(1, 2, 1e-3),), steps=2, warmup_steps=1)
 TINY = DiffusionDesign(VaeDesign(128, (8, 8, 8, 8), 4), (8, 8, 8), 16, Language(("a", "red", "wall"), ("a", "red", "wall"), 16))
 LONGEST = HeadAttributes(skin=0, hair_colour=8, hair_style=3, shirt=7, beard=True, glasses=True, hat=True)
@@ -52,6 +56,14 @@ class Walls:
 
     def caption(self, key, generator):
         return "a wall" if key[0] % 2 else "a red wall"
+
+
+class Doors(Walls):
+    """A red and a green thing, in either order."""
+
+    def caption(self, key, generator):
+        words = [("red door", "green wall"), ("green door", "red wall")][key[0] % 2]
+        return ", ".join(words if key[0] < 2 else words[::-1])
 
 
 @pytest.fixture(params=LANGUAGES)
@@ -179,6 +191,25 @@ def test_an_exported_folder_is_a_start(taught, tmp_path):
     assert_equal_weights(after.vae, before.vae)
     with pytest.raises(AssertionError):
         assert_equal_weights(after.unet, before.unet)
+
+
+def test_a_text_encoder_learns_which_word_belongs_to_what(tmp_path):
+    def facts(text):
+        return frozenset(re.findall("(?:red|green) (?:door|wall)", text))
+
+    language = Language(WORDS, WORDS, 16)
+    design = dataclasses.replace(TINY, language=language, text_width=64)
+    tokenizer = load_tokenizer(language, tmp_path)
+    schedule = Schedule((Stage(1, 16, 3e-3),), steps=250, warmup_steps=20, average_decay=0.9)
+    latents = LatentSet(torch.zeros(4, 4, 2, 2), torch.arange(4)[:, None], Doors())
+    torch.manual_seed(0)
+    encoder, lines = build_text_encoder(design), []
+    taught = teach_text(encoder, tokenizer, TextTeaching(schedule, facts), latents, tmp_path, lines.append)
+    errors = [float(re.search("facts ([0-9.]+)", line)[1]) for line in lines]
+    assert errors[0] > 1 and errors[-1] < 0.1, errors
+    assert all(weight.requires_grad for weight in taught.parameters())
+    again = teach_text(build_text_encoder(design), tokenizer, TextTeaching(schedule, facts), latents, tmp_path, silent)
+    assert_equal_weights(again, taught)
 
 
 def test_a_start_of_another_design_is_refused(taught, tmp_path):

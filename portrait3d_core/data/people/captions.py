@@ -29,9 +29,12 @@ from .person import Person
 FRONT_BELOW_DEG, BACK_ABOVE_DEG = 40.0, 137.0
 EMPTY_SHARE, SHORT_SHARE, SHORT_DROP, FULL_DROP = 0.08, 0.27, 0.60, 0.10
 """Share of empty captions, share of short captions, and the phrase drop rates of short and of other captions."""
+AGELESS_SHARE, UNNAMED_SHARE = 0.12, 0.12
+"""Share of paraphrases that say nothing of the age, and of those that say "person" in place of man or woman."""
 LEADS: tuple[str, ...] = ("", "a photo of", "a portrait of", "a close-up of", "a 3d portrait of")
 _AGE_WORDS = {"young": ("young",), "middle-aged": ("middle-aged",), "old": ("old", "older", "elderly")}
 _NOUNS = {True: ("woman", "lady"), False: ("man", "guy")}
+_UNNAMED = "person"
 _HAIR_WORDS = {
     "red": ("red", "ginger"),
     "blond": ("blond", "blonde", "golden"),
@@ -97,7 +100,7 @@ _COLOURLESS = ("bronze", "marble", "clay", "jade", "charcoal")
 
 _VIEWS: tuple[str, ...] = ("front view", "side view", "back view")
 _FILLERS: tuple[str, ...] = tuple(
-    "person people human face the on wearing has who boy girl child kid happy sad angry big small cute".split()
+    "people human face the on wearing has who boy girl child kid happy sad angry big small cute".split()
 )
 """Common words of free prompts that no caption says."""
 
@@ -141,7 +144,8 @@ def grammar_words() -> tuple[str, ...]:
     told = (_AGE_WORDS, _NOUNS, _HAIR_WORDS, _STYLE_PHRASES, _EXPRESSION_PHRASES, _MATERIAL_PHRASES)
     phrases = [phrase for table in told for options in table.values() for phrase in options]
     others = "a an with skin eyes fringe bangs freckles lipstick round rectangular glasses hoop stud earrings , -"
-    return tuple(dict.fromkeys(re.findall(r"[a-z]+|[0-9]|[,-]", " ".join([*choices, *values, *phrases, others]))))
+    texts = [*choices, *values, *phrases, others, _UNNAMED]
+    return tuple(dict.fromkeys(re.findall(r"[a-z]+|[0-9]|[,-]", " ".join(texts))))
 
 
 def vocabulary() -> tuple[str, ...]:
@@ -175,8 +179,11 @@ def _with_article(words: str) -> str:
 
 
 def _sentence(person: Person, phrases: list[str], rng: np.random.Generator | None) -> str:
-    age = _one(_AGE_WORDS[person.age_group], rng)
-    who = _with_article(f"{age} {_one(_NOUNS[person.woman], rng)}")
+    age, noun = _one(_AGE_WORDS[person.age_group], rng), _one(_NOUNS[person.woman], rng)
+    if rng is not None:
+        age = "" if rng.random() < AGELESS_SHARE else age
+        noun = _UNNAMED if rng.random() < UNNAMED_SHARE else noun
+    who = _with_article(f"{age} {noun}".strip())
     if person.material != MATERIALS[0]:
         who = _one(_MATERIAL_PHRASES[person.material], rng).format(who)
     ends = [p for p in phrases if p in {q for options in _EXPRESSION_PHRASES.values() for q in options}]
@@ -232,6 +239,12 @@ def parse_caption(text: str) -> PartialPerson:
     for phrase in re.split(r",|\band\b|\bwith\b(?! a side part)|\bwearing\b|\bwho has\b", text):
         _read_phrase(found, " ".join(re.findall(r"[a-z0-9-]+", phrase)))
     return found
+
+
+def facts(text: str) -> frozenset[str]:
+    """What a text says, fact by fact, as words that mean nothing but themselves: "hair_colour red", "front view"."""
+    said = {f"{key} {value}" for key, value in parse_caption(text).items()}
+    return frozenset(said | {view for view in _VIEWS if view in text})
 
 
 def _last(words: str, table: dict[str, str]) -> str | None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from portrait3d_core.data.people.captions import caption, paraphrase, parse_caption
+from portrait3d_core.data.people.captions import caption, facts, paraphrase, parse_caption
 from portrait3d_core.data.people.expressions import CONTROLS, EXPRESSIONS, UNITS, controls_of, name_of, units_of
 from portrait3d_core.data.people.person import code_names, person_from_json
 from portrait3d_core.data.people.sampling import NEUTRAL_SHARE, sample_person
@@ -110,6 +110,29 @@ def test_paraphrases_say_nothing_untrue():
         for key, value in parse_caption(paraphrase(person, rng, "side view")).items():
             truth = {"freckles": person.freckles > 0, "lipstick": person.lipstick > 0, "fringe": person.fringe > 0}
             assert value == truth.get(key, getattr(person, key)), (key, value, caption(person))
+
+
+def test_paraphrases_also_leave_age_and_sex_open():
+    rng = np.random.default_rng(3)
+    texts = [text for seed in range(150) if (text := paraphrase(sample_person(seed, "generator"), rng))]
+    unnamed = [text for text in texts if "person" in text]
+    ageless = [text for text in texts if "age_group" not in parse_caption(text)]
+    assert 0.05 < len(unnamed) / len(texts) < 0.2 and 0.05 < len(ageless) / len(texts) < 0.2
+    assert not any("woman" in parse_caption(text) for text in unnamed)
+
+
+def test_facts_are_what_a_text_says_and_from_where():
+    told = facts("side view, a photo of a young lady with ginger curls, a blue hoodie")
+    assert told == {
+        "side view",
+        "woman True",
+        "age_group young",
+        "hair_style curly",
+        "hair_colour red",
+        "garment hoodie",
+        "cloth_colour blue",
+    }
+    assert not facts("")
 
 
 def test_free_prompts_are_understood():
