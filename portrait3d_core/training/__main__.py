@@ -7,7 +7,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import torch
 from ..bundle.files import BUNDLE, DIFFUSION
 from .bundle import PARTS, log, remake_bundle
 
-GENERATOR = "generator.safetensors"
+GENERATOR, PRIOR = "generator.safetensors", "prior.safetensors"
 PAINT_WEIGHT = 0.3
 """Of paints where they do not belong, see ``SurfaceSettings``."""
 
@@ -47,12 +47,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     diffusion.add_argument("--threads", type=int, default=1, help="processor threads (default 1)")
     diffusion.add_argument("--out", type=Path, help="diffusers folder to write at the end (default: WORK/diffusion)")
     diffusion.add_argument("--export-only", action="store_true", help="write the folder from the checkpoints as they are")
+    prior = commands.add_parser("people-prior", help="text to heads of the generator of people, in milliseconds")
+    prior.add_argument("generator", type=Path, help="generator file with the codes of its world")
+    prior.add_argument("work", type=Path, help="folder for checkpoints; a training there is continued")
+    prior.add_argument("--minutes", type=float, default=12.0, help="time of the denoiser (default 12)")
+    prior.add_argument("--threads", type=int, default=1, help="processor threads (default 1)")
+    prior.add_argument("--out", type=Path, help="prior file to write (default: WORK/prior.safetensors)")
     figurines = commands.add_parser("figurines", help="the shipped bundle: the figurine generator and the diffusion model")
     figurines.add_argument("work", type=Path, help="folder for checkpoints and training data; a training there is continued")
     figurines.add_argument("--out", type=Path, default=BUNDLE, help="bundle folder to write (default: the package's own)")
     figurines.add_argument("--only", choices=PARTS, help="train only this part")
     chosen = parser.parse_args(arguments)
-    return {"people": _people, "people-diffusion": _people_diffusion, "figurines": _figurines}[chosen.command](chosen)
+    return {"people": _people, "people-diffusion": _people_diffusion, "people-prior": _people_prior, "figurines": _figurines}[
+        chosen.command
+    ](chosen)
 
 
 def _figurines(chosen: argparse.Namespace) -> int:
@@ -115,6 +123,17 @@ def _people_diffusion(chosen: argparse.Namespace) -> int:
     deadline = None if chosen.deadline is None else next_time(chosen.deadline, datetime.now())
     settings = people_training(chosen.minutes, vae_minutes, init=chosen.init, deadline=deadline, teach=not chosen.export_only)
     train_people_diffusion(chosen.data, chosen.work, chosen.out or chosen.work / DIFFUSION, settings, log)
+    return 0
+
+
+def _people_prior(chosen: argparse.Namespace) -> int:
+    from .people_prior import train_people_prior
+    from .text_prior import PriorTraining
+
+    torch.set_num_threads(chosen.threads)
+    settings = PriorTraining()
+    settings = replace(settings, denoiser=replace(settings.denoiser, minutes=chosen.minutes))
+    train_people_prior(chosen.generator, chosen.work, chosen.out or chosen.work / PRIOR, settings, log)
     return 0
 
 
