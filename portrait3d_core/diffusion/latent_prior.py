@@ -20,7 +20,7 @@ from ..errors import SettingsError
 from ..runtime.settings import Settings, setting
 from .text_reader import KnownText, ReaderConfig, TextReader, in_known_words
 
-LIMIT = 3.0
+LIMIT = 6.0
 """Estimates of clean numbers, of unit variance, are cut off here."""
 TIME_WAVES = 16
 FACT_STATED = 0.5

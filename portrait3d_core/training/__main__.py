@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     prior = commands.add_parser("people-prior", help="text to heads of the generator of people, in milliseconds")
     prior.add_argument("generator", type=Path, help="generator file with the codes of its world")
     prior.add_argument("work", type=Path, help="folder for checkpoints; a training there is continued")
-    prior.add_argument("--minutes", type=float, default=12.0, help="time of the denoiser (default 12)")
+    prior.add_argument("--minutes", type=float, default=20.0, help="time of the denoiser (default 20)")
     prior.add_argument("--threads", type=int, default=1, help="processor threads (default 1)")
     prior.add_argument("--out", type=Path, help="prior file to write (default: WORK/prior.safetensors)")
     figurines = commands.add_parser("figurines", help="the shipped bundle: the figurine generator and the diffusion model")

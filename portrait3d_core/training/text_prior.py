@@ -40,8 +40,8 @@ class ToldLatents:
 class PriorTraining:
     """Sizes and lengths. width, blocks: of the denoiser."""
 
-    reader: Schedule = Schedule((READER_STAGE,), steps=3000, average_decay=0.99, seed=5)
-    denoiser: Schedule = Schedule((DENOISER_STAGE,), minutes=12, average_decay=0.999, seed=6)
+    reader: Schedule = Schedule((READER_STAGE,), steps=4000, average_decay=0.99, seed=5)
+    denoiser: Schedule = Schedule((DENOISER_STAGE,), minutes=20, average_decay=0.999, seed=6)
     width: int = 320
     blocks: int = 6
 

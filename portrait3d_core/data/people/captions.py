@@ -50,8 +50,8 @@ _STYLE_PHRASES: dict[str, tuple[str, ...]] = {
     "side part": ("short {} hair with a side part", "side-parted {} hair"),
     "slicked back": ("slicked-back {} hair",),
     "bob": ("a {} bob", "chin-length {} hair"),
-    "long straight": ("long straight {} hair", "straight long {} hair"),
-    "long wavy": ("long wavy {} hair", "wavy {} hair"),
+    "long straight": ("long straight {} hair", "straight long {} hair", "long {} hair"),
+    "long wavy": ("long wavy {} hair", "wavy {} hair", "long {} hair"),
     "curly": ("curly {} hair", "{} curls"),
     "afro": ("a {} afro",),
     "bun": ("{} hair in a bun", "a {} bun"),
@@ -112,6 +112,7 @@ class PartialPerson(TypedDict, total=False):
     age_group: str
     skin_name: str
     hair_style: str
+    long_hair: bool
     hair_colour: str
     eye_colour: str
     beard: str
@@ -285,6 +286,8 @@ def _read_phrase(found: PartialPerson, words: str) -> None:
         read("eye_colour", {name: name for name in EYE_COLOURS})
     elif read("hair_style", {key: value for key, value in _STYLE_KEYS.items() if value in HAIR_STYLES}) or "hair" in words:
         read("hair_colour", hair_colours)
+        if "long" in words.split():
+            found["long_hair"] = True
     for key, value in (("smil", "smiling"), ("open mouth", "mouth open"), ("closed eyes", "eyes closed")):
         if key in words:
             found["expression"] = value
