@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 
@@ -20,6 +20,7 @@ from . import __version__
 from .errors import OutputError, Portrait3DError, SettingsError
 from .optimisation.perceptual import VggLoss
 from .presets import PROFILES, Profile
+from .presets.profile import Start
 from .runtime.job import Job
 from .runtime.progress import StepInfo
 
@@ -50,6 +51,12 @@ def _parser() -> argparse.ArgumentParser:
 
     generate = commands.add_parser("generate", help="a sentence to a portrait")
     generate.add_argument("prompt", help='what the person looks like, e.g. "a person with long red hair"')
+    generate.add_argument(
+        "--start",
+        choices=get_args(Start),
+        help="prior: a head of the generator at once; draw: a picture that is inverted. Default: the profile's",
+    )
+    generate.add_argument("--prior", type=Path, metavar="FILE", help="latent prior of the generator; default: the built-in one")
     generate.set_defaults(run=_generate)
 
     photo = commands.add_parser("from-photo", help="one photo to a portrait")
@@ -120,8 +127,11 @@ def _generate(args: argparse.Namespace) -> None:
     from .pipeline import text_to_portrait
 
     profile, device = _profile(args), _device(args.device)
+    if args.start is not None:
+        profile = replace(profile, start=args.start)
     _prepare_output(args.output)
-    networks = _load_networks(args, device)
+    networks = _load_networks(args, device, diffuses=profile.text_diffuses)
+    networks = _with_prior(networks, args, profile)
     prompt = args.prompt if args.diffusion else _built_in_prompt(args.prompt)
     keep = _keeper(args)
     with ProgressBars() as bars:
@@ -140,7 +150,7 @@ def _from_photo(args: argparse.Namespace) -> None:
     _prepare_output(args.output)
     mask = None if args.mask is None else read_image(args.mask)[..., :3].mean(-1)
     photo = Photo(read_image(args.image), mask)
-    networks = _load_networks(args, device)
+    networks = _load_networks(args, device, diffuses=bool(args.prompt))
     prompt = args.prompt if args.diffusion else _built_in_prompt(args.prompt)
     keep = _keeper(args)
     with ProgressBars() as bars:
@@ -226,8 +236,8 @@ def _prepare_output(folder: Path) -> None:
         raise OutputError(f"Cannot remove a file in {folder} ({cause})", fix="choose another folder") from cause
 
 
-def _load_networks(args: argparse.Namespace, device: torch.device) -> Networks:
-    """The networks that the arguments name, or the built-in ones; no diffusion model where there is no prompt."""
+def _load_networks(args: argparse.Namespace, device: torch.device, *, diffuses: bool) -> Networks:
+    """The networks that the arguments name, or the built-in ones; a diffusion model only where something ``diffuses``."""
     from .bundle.files import diffusion_path, generator_path
     from .checkpoints.generator_loading import read_generator_file
     from .checkpoints.vgg_file import read_vgg16
@@ -237,7 +247,7 @@ def _load_networks(args: argparse.Namespace, device: torch.device) -> Networks:
     perceptual = None if args.perceptual is None else VggLoss(*read_vgg16(args.perceptual)).to(device)
     generator, discriminator = read_generator_file(generator_path() if args.generator is None else args.generator)
     diffusion = None
-    if args.prompt:
+    if diffuses:
         path = diffusion_path() if args.diffusion is None else args.diffusion
         dtype = torch.float16 if args.half and device.type != "cpu" else torch.float32
         diffusion = load_diffusion_model(path, device=device, dtype=dtype, config=args.diffusion_config)
@@ -257,15 +267,37 @@ def _keeper(args: argparse.Namespace) -> RunKeeper:
     return RunKeeper(RunStore(args.output / "runs")).about(args.half, [file_stamps(path) for path in files])
 
 
+def _with_prior(networks: Networks, args: argparse.Namespace, profile: Profile) -> Networks:
+    """The networks and the prior that the arguments name, where the profile starts with one."""
+    from .bundle.files import prior_path
+    from .checkpoints.prior_file import load_prior
+
+    if profile.start != "prior" or (args.prior is None and args.generator is not None):
+        return networks
+    path = prior_path() if args.prior is None else args.prior
+    return replace(networks, prior=load_prior(path, networks.generator))
+
+
 def _built_in_prompt(prompt: str) -> str:
-    """A free sentence in the few words the built-in model was taught; says what it understood."""
-    from .data.figurines.captions import in_known_words
+    """A free sentence in the words the built-in models were taught; says what was read otherwise or left out."""
+    from .bundle.files import prior_path
+    from .checkpoints.prior_file import known_words
+    from .diffusion.text_reader import in_known_words
 
     if not prompt:
         return prompt
-    worded = in_known_words(prompt)
-    print(f'The built-in model reads this as: "{worded}"')
-    return worded
+    read = in_known_words(prompt, known_words(prior_path()))
+    if not read.words:
+        raise SettingsError(
+            f"The built-in models know none of the words of {prompt!r}",
+            expected="a sentence such as 'a young woman with long red hair and a blue hoodie'",
+            fix="describe hair, eyes, skin, beard, glasses, clothes, hat, age or face, or load a model with --diffusion",
+        )
+    for written, known in read.corrected:
+        print(f"Read {written!r} as {known!r}")
+    if read.unknown:
+        print(f"The built-in models do not know {', '.join(map(repr, read.unknown))}; that is left out")
+    return read.text
 
 
 def _write_results(outcome: Outcome, profile: Profile, args: argparse.Namespace, bars: ProgressBars) -> None:
