@@ -80,6 +80,8 @@ def gallery() -> tuple[Graph, Scenes]:
 
     scene(generator, [head()[0]])
     scene(head)
+    told = add("TextToPortrait", generator=generator(), text="a young woman with long wavy red hair, a blue hoodie", seed=HEADS[1])
+    scene(told, [preview(told(1))])
     turn = add("RenderOrbit", portrait=other(), frames=6, **LOOK)
     scene(turn, [preview(turn(0))])
     row = add("RenderViews", portrait=other(), count=4, **LOOK)
@@ -102,7 +104,7 @@ def gallery() -> tuple[Graph, Scenes]:
     front = add("RenderOrbit", portrait=other(), frames=1, resolution=64)
     photo = {"image": front(0), "alignment": "none", "steps": 40, "tuning_steps": 15}
     scene(add("InvertImage", generator=generator(), **photo))
-    scene(add("PosePortrait", portrait=head()), [])
+    scene(add("PosePortrait", portrait=head(), head_turn=25.0))
     scene(add("ViewPrompts", clip=diffusion(1), text="a young woman with long wavy red hair"), [])
     mesh = add("ExportMesh", portrait=other(), filename_prefix="portrait3d/head", profile="built-in", resolution=96)
     scene(mesh, [graph.add("Preview3D", model_file=mesh("path"))()[0]])
