@@ -80,7 +80,8 @@ def gallery() -> tuple[Graph, Scenes]:
 
     scene(generator, [head()[0]])
     scene(head)
-    told = add("TextToPortrait", generator=generator(), text="a young woman with long wavy red hair, a blue hoodie", seed=HEADS[1])
+    words = TEXT.removeprefix("front view, ")
+    told = add("TextToPortrait", generator=generator(), text=words, seed=HEADS[1])
     scene(told, [preview(told(1))])
     turn = add("RenderOrbit", portrait=other(), frames=6, **LOOK)
     scene(turn, [preview(turn(0))])

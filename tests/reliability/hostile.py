@@ -6,8 +6,8 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, is_dataclass, replace
-from itertools import product
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
