@@ -10,9 +10,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import built_in, people
+from . import built_in, people, prior
 
-EVALUATIONS = {"built_in": built_in, "people": people}
+EVALUATIONS = {"built_in": built_in, "people": people, "prior": prior}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
