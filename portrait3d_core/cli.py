@@ -133,12 +133,15 @@ def _generate(args: argparse.Namespace) -> None:
 
 def _from_photo(args: argparse.Namespace) -> None:
     from .pipeline import photo_to_portrait
-    from .runtime.images import read_image
+    from .runtime.pictures import read_image, read_mask
+    from .stages.align.mask import upright_mask
     from .stages.invert.invert import Photo
 
     profile, device = _profile(args), _device(args.device)
     _prepare_output(args.output)
-    mask = None if args.mask is None else read_image(args.mask)[..., :3].mean(-1)
+    mask, remark = (None, "") if args.mask is None else upright_mask(read_mask(args.mask))
+    if remark:
+        print(remark)
     photo = Photo(read_image(args.image), mask)
     networks = _load_networks(args, device)
     prompt = args.prompt if args.diffusion else _built_in_prompt(args.prompt)
@@ -206,10 +209,11 @@ def _device(name: str) -> torch.device:
         return accelerator or torch.device("cpu")
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as cause:
+        float(torch.ones(1, device=device).sum())  # "meta" makes tensors, but no numbers
+    except Exception as cause:  # every backend of torch has its own kinds
+        reason = str(cause).partition("\n")[0] or type(cause).__name__
         raise SettingsError(
-            f"The device {name!r} cannot be used ({cause})", expected="a device this torch supports", fix="use --device cpu"
+            f"The device {name!r} cannot be used ({reason})", expected="a device this torch supports", fix="use --device cpu"
         ) from cause
     return device
 

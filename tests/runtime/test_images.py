@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from portrait3d_core.errors import ImageError, OutputError
-from portrait3d_core.runtime.images import contact_sheet, read_image, resize_images, write_png, write_video
+from portrait3d_core.errors import OutputError
+from portrait3d_core.runtime.images import contact_sheet, resize_images, write_png, write_video
+from portrait3d_core.runtime.pictures import read_image
 
 PIL = pytest.importorskip("PIL.Image")
 
@@ -18,40 +19,6 @@ def gradient(height: int = 20, width: int = 30, channels: int = 3) -> torch.Tens
 def test_png_round_trip_is_exact_to_8_bits(tmp_path, channels):
     write_png(gradient(channels=channels), tmp_path / "deep" / "a.png")
     assert torch.allclose(read_image(tmp_path / "deep" / "a.png"), gradient(channels=channels), atol=0.5 / 255 + 1e-6)
-
-
-@pytest.mark.parametrize("mode", ["L", "1", "P", "CMYK", "RGB", "RGBA", "LA"])
-def test_every_mode_is_read(tmp_path, mode):
-    ending = "tif" if mode == "CMYK" else "png"
-    PIL.new("RGB", (30, 20), (255, 255, 255)).convert(mode).save(tmp_path / f"a.{ending}")
-    image = read_image(tmp_path / f"a.{ending}")
-    assert image.shape == (20, 30, 4 if mode.endswith("A") else 3)
-    assert float(image.min()) > 0.99
-
-
-def test_16_bit_greys_keep_their_scale(tmp_path):
-    PIL.new("I;16", (40, 40), 32768).save(tmp_path / "a.png")
-    assert float(read_image(tmp_path / "a.png").mean()) == pytest.approx(0.5, abs=0.01)
-
-
-def test_exif_orientation_is_applied(tmp_path):
-    picture = PIL.new("RGB", (30, 20))
-    exif = picture.getexif()
-    exif[0x0112] = 6
-    picture.save(tmp_path / "a.jpg", exif=exif)
-    assert read_image(tmp_path / "a.jpg").shape == (30, 20, 3)
-
-
-def test_unreadable_images_are_refused(tmp_path):
-    with pytest.raises(ImageError, match="no file"):
-        read_image(tmp_path / "absent.png")
-    (tmp_path / "text.png").write_text("hello")
-    with pytest.raises(ImageError, match="cannot be read"):
-        read_image(tmp_path / "text.png")
-    write_png(torch.rand(64, 64, 3), tmp_path / "a.png")
-    (tmp_path / "half.png").write_bytes((tmp_path / "a.png").read_bytes()[:2000])
-    with pytest.raises(ImageError, match="cannot be read"):
-        read_image(tmp_path / "half.png")
 
 
 def test_mp4_holds_every_frame_even_at_odd_sizes(tmp_path):
