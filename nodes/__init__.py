@@ -28,6 +28,7 @@ NODES = {
     "pose_portrait": "Portrait3DPosePortrait",
     "render_views": "Portrait3DRenderViews",
     "seeds": "Portrait3DSeeds",
+    "text_to_portrait": "Portrait3DTextToPortrait",
 }
 """Module of this package: node class in it. The class name is also the node id that saved workflows hold."""
 

@@ -20,15 +20,14 @@ class Portrait3DLoadBuiltInDiffusion(io.ComfyNode):
             category=CATEGORY,
             search_aliases=["demo model", "tiny diffusion", "no-download checkpoint", "test model"],
             description=(
-                "The text-to-image model that comes with the pack: tiny, made for cartoon heads of 64 x 64 pixels, "
-                "fast without a graphics card. Its outputs work with every ComfyUI node. It compresses images by 4, "
-                "so an Empty Latent Image of 128 x 128 gives an image of 64 x 64."
+                "The text-to-image model that comes with the pack: tiny, draws computer-made people of 128 x 128 pixels, fast "
+                "without a graphics card. Its outputs work with every ComfyUI node; set an Empty Latent Image to 128 x 128."
             ),
             inputs=[],
             outputs=[
                 io.Model.Output(display_name="model", tooltip="Diffusion model (v-prediction)."),
                 io.Clip.Output(display_name="clip", tooltip="Text encoder with the vocabulary of the built-in heads."),
-                io.Vae.Output(display_name="vae", tooltip="Image encoder and decoder, 4 px per latent."),
+                io.Vae.Output(display_name="vae", tooltip="Image encoder and decoder, 8 px per latent."),
             ],
         )
 

@@ -29,7 +29,7 @@ class Portrait3DLoadGenerator(io.ComfyNode):
                 io.Combo.Input(
                     "generator",
                     options=generator_choices(),
-                    tooltip="A .safetensors or .pkl file of models/portrait3d, or the cartoon heads that come with the pack.",
+                    tooltip="A .safetensors or .pkl file of models/portrait3d, or the people that come with the pack.",
                 ),
                 io.Boolean.Input(
                     "body_model",

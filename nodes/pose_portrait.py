@@ -24,7 +24,7 @@ class Portrait3DPosePortrait(io.ComfyNode):
             search_aliases=["turn head", "neck rotation", "SMPL pose", "body pose"],
             description=(
                 "Turns neck and head of a portrait. Needs a generator with body model, such as a published 3DPortraitGAN "
-                "file loaded with body_model switched on; the built-in heads cannot be posed."
+                "file loaded with body_model switched on, or the built-in heads."
             ),
             inputs=[
                 PortraitSocket.Input("portrait", tooltip="The portrait to pose. Its pose is replaced; all 0 resets it."),

@@ -44,6 +44,7 @@ _ROOMS = {
     "stages.pose": ("PoseSettings", "pose_portrait"),
     "stages.refine.refine": ("refine",),
     "stages.refine.settings": ("RefineSettings",),
+    "stages.text_heads": ("text_heads",),
 }
 """Where the names of the front door are defined."""
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}

@@ -17,10 +17,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from . import __version__
-from .errors import OutputError, SettingsError
+from .errors import GuidanceError, OutputError, SettingsError
 from .runtime.console import StageProgress, Stopped, guarded
 
 if TYPE_CHECKING:  # torch takes seconds to import; until then the command could not be stopped in peace
@@ -48,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     from .presets import PROFILES
+    from .presets.profile import Start
 
     parser = argparse.ArgumentParser(prog="portrait3d", description="Text or one photo to a 3D portrait.")
     parser.add_argument("--version", action="version", version=f"portrait3d {__version__}")
@@ -55,6 +56,12 @@ def _parser() -> argparse.ArgumentParser:
 
     generate = commands.add_parser("generate", help="a sentence to a portrait")
     generate.add_argument("prompt", help='what the person looks like, e.g. "a person with long red hair"')
+    generate.add_argument(
+        "--start",
+        choices=get_args(Start),
+        help="prior: a head of the generator at once; draw: a picture that is inverted. Default: the profile's",
+    )
+    generate.add_argument("--prior", type=_path, metavar="FILE", help="latent prior of the generator; default: the built-in")
     generate.set_defaults(run=_generate)
 
     photo = commands.add_parser("from-photo", help="one photo to a portrait")
@@ -140,9 +147,13 @@ def _generate(args: argparse.Namespace) -> None:
     if not args.prompt.strip():
         raise SettingsError("The prompt is empty", expected="what the person looks like", fix='write for example "red hair"')
     profile, device = _checked(args)
-    networks = _load_networks(args, device)
+    if args.start is not None:
+        profile = replace(profile, start=args.start)
+    networks = _load_networks(args, device, diffuses=profile.text_diffuses)
+    networks = _with_prior(networks, args, profile)
     _check_mesh(profile, networks)
     prompt = args.prompt if args.diffusion else _built_in_prompt(args.prompt)
+    _check_texts(prompt, args, profile, networks)
     with _keeper(args) as keep, StageProgress() as progress:
         job = Job(args.seed, progress.update, keep)
         outcome = text_to_portrait(prompt, networks, profile, negative=args.negative, job=job)
@@ -161,9 +172,10 @@ def _from_photo(args: argparse.Namespace) -> None:
     if remark:
         print(remark)
     photo = Photo(read_image(args.image), mask)
-    networks = _load_networks(args, device)
+    networks = _load_networks(args, device, diffuses=bool(args.prompt))
     _check_mesh(profile, networks)
     prompt = args.prompt if args.diffusion else _built_in_prompt(args.prompt)
+    _check_texts(prompt, args, profile, networks)
     with _keeper(args) as keep, StageProgress() as progress:
         job = Job(args.seed, progress.update, keep)
         outcome = photo_to_portrait(photo, networks, profile, prompt=prompt, negative=args.negative, job=job)
@@ -283,8 +295,28 @@ def _check_mesh(profile: Profile, networks: Networks) -> None:
     check_bottom(profile.mesh.bottom_m, networks.generator.config.box_size)
 
 
-def _load_networks(args: argparse.Namespace, device: torch.device) -> Networks:
-    """The networks that the arguments name, or the built-in ones; no diffusion model where there is no prompt."""
+def _check_texts(prompt: str, args: argparse.Namespace, profile: Profile, networks: Networks) -> None:
+    """Fail before minutes of work for a text that the diffusion model cannot read. Raises GuidanceError.
+
+    The message tells the profile's own text from the user's.
+    """
+    diffusion = networks.diffusion
+    if diffusion is None or not prompt:
+        return
+    if args.negative is None:
+        try:
+            diffusion.prompt(profile.negative_prompt, view_words=None)
+        except GuidanceError as error:
+            raise GuidanceError(
+                f"The profile's own negative prompt does not suit this model. {error.found}",
+                expected=error.expected,
+                fix='give another with --negative, for example --negative "", or choose another profile',
+            ) from error
+    diffusion.prompt(prompt, profile.negative_prompt if args.negative is None else args.negative, view_words=profile.view_words)
+
+
+def _load_networks(args: argparse.Namespace, device: torch.device, *, diffuses: bool) -> Networks:
+    """The networks that the arguments name, or the built-in ones; a diffusion model only where something ``diffuses``."""
     import torch
 
     from .bundle.files import diffusion_path, generator_path
@@ -297,7 +329,7 @@ def _load_networks(args: argparse.Namespace, device: torch.device) -> Networks:
     perceptual = None if args.perceptual is None else VggLoss(*read_vgg16(args.perceptual)).to(device)
     generator, discriminator = read_generator_file(generator_path() if args.generator is None else args.generator)
     diffusion = None
-    if args.prompt:
+    if diffuses:
         path = diffusion_path() if args.diffusion is None else args.diffusion
         dtype = torch.float16 if args.half and device.type != "cpu" else torch.float32
         parts = {"config": args.diffusion_config, "vae": args.vae, "text_encoder": args.text_encoder}
@@ -348,15 +380,37 @@ def _name_abandoned(keep: RunKeeper) -> None:
             print(f"  {run}")
 
 
+def _with_prior(networks: Networks, args: argparse.Namespace, profile: Profile) -> Networks:
+    """The networks and the prior that the arguments name, where the profile starts with one."""
+    from .bundle.files import prior_path
+    from .checkpoints.prior_file import load_prior
+
+    if profile.start != "prior" or (args.prior is None and args.generator is not None):
+        return networks
+    path = prior_path() if args.prior is None else args.prior
+    return replace(networks, prior=load_prior(path, networks.generator))
+
+
 def _built_in_prompt(prompt: str) -> str:
-    """A free sentence in the few words the built-in model was taught; says what it understood."""
-    from .data.figurines.captions import in_known_words
+    """A free sentence in the words the built-in models were taught; says what was read otherwise or left out."""
+    from .bundle.files import prior_path
+    from .checkpoints.prior_file import known_words
+    from .diffusion.text_reader import in_known_words
 
     if not prompt:
         return prompt
-    worded = in_known_words(prompt)
-    print(f'The built-in model reads this as: "{worded}"')
-    return worded
+    read = in_known_words(prompt, known_words(prior_path()))
+    if not read.words:
+        raise SettingsError(
+            f"The built-in models know none of the words of {prompt!r}",
+            expected="a sentence such as 'a young woman with long red hair and a blue hoodie'",
+            fix="describe hair, eyes, skin, beard, glasses, clothes, hat, age or face, or load a model with --diffusion",
+        )
+    for written, known in read.corrected:
+        print(f"Read {written!r} as {known!r}")
+    if read.unknown:
+        print(f"The built-in models do not know {', '.join(map(repr, read.unknown))}; that is left out")
+    return read.text
 
 
 def _write_results(outcome: Outcome, profile: Profile, args: argparse.Namespace, progress: StageProgress) -> None:

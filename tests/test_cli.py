@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from builders import small_portrait
+from builders import small_generator, small_portrait
 from vgg import linear_weights, vgg_weights
 
 from portrait3d_core.checkpoints.portrait_file import load_portrait
@@ -26,8 +26,33 @@ def test_generate_writes_every_result_and_says_where(tmp_path, capsys):
     for name in ("contact_sheet.png", "front.png", "orbit.mp4", "portrait.glb", "portrait.safetensors"):
         assert (tmp_path / "out" / name).stat().st_size > 0
     history = [record.stage for record in load_portrait(tmp_path / "out" / "portrait.safetensors").provenance.history]
-    assert history[:2] == ["invert", "distill"]
+    assert history[:2] == ["text to portrait", "distill"]
     assert read_image(tmp_path / "out" / "contact_sheet.png").std() > 0.01
+
+
+@pytest.mark.parametrize(("options", "stages"), [(["--start", "draw"], ["invert", "distill"]), ([], ["text to portrait"])])
+def test_a_sentence_starts_as_a_picture_or_as_a_head(tmp_path, options, stages):
+    steps = QUICK if options else ["--steps", "0", *QUICK[2:]]
+    assert main(["generate", "a man with a beard", "--output", str(tmp_path), *options, *steps]) == 0
+    history = [record.stage for record in load_portrait(tmp_path / "portrait.safetensors").provenance.history]
+    assert [stage for stage in history if stage in {"invert", "distill", "text to portrait"}] == stages
+
+
+def test_a_sentence_is_understood_or_its_words_are_named(tmp_path, capsys):
+    assert main(["generate", "a womann and a dragon", "--output", str(tmp_path), *QUICK]) == 0
+    said = capsys.readouterr().out
+    assert "Read 'womann' as 'woman'" in said and "do not know 'dragon'; that is left out" in said
+    assert main(["generate", "xyzzy", "--output", str(tmp_path), *QUICK]) == 1
+    assert "none of the words of 'xyzzy'" in capsys.readouterr().err
+
+
+def test_a_generator_without_a_prior_cannot_start_from_one(tmp_path, capsys):
+    from portrait3d_core.checkpoints.generator_file import save_generator
+
+    save_generator(small_generator(), tmp_path / "g.safetensors")
+    arguments = ["generate", "a man", "--output", str(tmp_path), "--generator", str(tmp_path / "g.safetensors"), *QUICK]
+    assert main([*arguments, "--start", "prior", "--profile", "built-in"]) == 1
+    assert "There is no prior" in capsys.readouterr().err
 
 
 def test_from_photo_with_a_mask_a_texture_and_a_cut(tmp_path):
@@ -73,7 +98,7 @@ def test_a_vgg_file_is_what_inversion_and_refinement_compare_with(tmp_path, monk
     monkeypatch.setattr(pipeline, "distill", lambda portrait, *args, **named: portrait)
     monkeypatch.setattr(pipeline, "refine", refined)
     write_png(torch.rand(64, 64, 3), tmp_path / "photo.png")
-    words = ["x"] if command == "generate" else [str(tmp_path / "photo.png"), "--prompt", "x"]
+    words = ["a man"] if command == "generate" else [str(tmp_path / "photo.png"), "--prompt", "a man"]
     options = ["--profile", "fast", "--output", str(tmp_path / "o"), "--perceptual", str(vgg_file), "--negative", ""]
     assert main([command, *words, *options]) == 130
     weight = asked["invert"].convolutions[0][0]
@@ -85,7 +110,7 @@ def test_a_missing_or_wrong_vgg_file_is_said_before_the_work(tmp_path, capsys, c
     if content is not None:
         write_safetensors(content, {}, tmp_path / "vgg.safetensors")
     options = ["--perceptual", str(tmp_path / "vgg.safetensors")]
-    assert main(["generate", "x", "--output", str(tmp_path / "o"), *options, *QUICK]) == 1
+    assert main(["generate", "a man", "--output", str(tmp_path / "o"), *options, *QUICK]) == 1
     said = capsys.readouterr().err
     assert ("There is no file" if content is None else "vgg.safetensors holds no VGG16") in said and "What to do" in said
     assert "invert" not in said
@@ -98,22 +123,20 @@ def test_missing_photo_is_one_sentence_and_exit_code_1(tmp_path, capsys):
 
 def test_wrong_generator_file(tmp_path, capsys):
     write_safetensors({"lora_up.weight": torch.zeros(2, 2)}, {}, tmp_path / "lora.safetensors")
-    arguments = ["generate", "x", "--output", str(tmp_path / "o"), "--generator", str(tmp_path / "lora.safetensors")]
+    arguments = ["generate", "a man", "--output", str(tmp_path / "o"), "--generator", str(tmp_path / "lora.safetensors")]
     assert main(arguments) == 1
     assert "lora.safetensors" in capsys.readouterr().err
 
 
 def test_output_that_cannot_be_written_fails_before_the_work(tmp_path, capsys):
     (tmp_path / "file").write_text("", encoding="utf-8")
-    assert main(["generate", "x", "--output", str(tmp_path / "file" / "o"), *QUICK]) == 1
+    assert main(["generate", "a man", "--output", str(tmp_path / "file" / "o"), *QUICK]) == 1
     assert "Cannot write" in capsys.readouterr().err
 
 
 def test_absurd_settings_are_refused(tmp_path, capsys):
-    assert main(["generate", "x", "--output", str(tmp_path), "--steps", "0"]) == 1
-    assert main(["generate", "x", "--output", str(tmp_path), "--frames", "0"]) == 1
-    assert main(["generate", "x", "--output", str(tmp_path), "--mesh-bottom", "20"]) == 1
-    assert main(["generate", "x", "--output", str(tmp_path), "--device", "warp:9"]) == 1
+    for option, value in (("--steps", "-1"), ("--frames", "0"), ("--mesh-bottom", "20"), ("--device", "warp:9")):
+        assert main(["generate", "a man", "--output", str(tmp_path), *QUICK, option, value]) == 1
     assert capsys.readouterr().err.count("portrait3d:") == 4
 
 

@@ -10,13 +10,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
-ARCHIVE_LIMIT_BYTES = 30_000_000
+ARCHIVE_LIMIT_BYTES = 50_000_000
 PATH_LIMIT = 100
 """Characters below the repository's root; Windows allows about 260 including the folders above it."""
 SHIPPED = {"__init__.py", "pyproject.toml", "requirements.txt", "README.md", "LICENSE"}
 SHIPPED_FOLDERS = {"nodes", "portrait3d_core", "web", "locales", "workflows"}
-UNFINISHED = "portrait3d_core/bundle/people/diffusion/"
-"""A start of a training, to be gone on from; nothing uses it yet."""
 LEFT_OUT = {"tests", "benchmarks", ".ci", ".github"}
 
 
@@ -63,7 +61,7 @@ def test_the_archive_is_small_and_complete():
     assert files >= SHIPPED
     tops = {name.split("/")[0] for name in files}
     assert tops >= SHIPPED_FOLDERS and not tops & LEFT_OUT
-    shipped = {name for name in git_files() if name.split("/")[0] in SHIPPED_FOLDERS and not name.startswith(UNFINISHED)}
+    shipped = {name for name in git_files() if name.split("/")[0] in SHIPPED_FOLDERS}
     assert shipped <= files
 
 

@@ -13,12 +13,16 @@ from pathlib import Path
 import folder_paths
 
 from ...portrait3d_core.bundle.files import generator_path as built_in_generator_path
+from ...portrait3d_core.bundle.files import prior_path as built_in_prior_path
 from ...portrait3d_core.errors import OutputError, Portrait3DError
 
 MODEL_FOLDER = "portrait3d"
 PORTRAIT_SUBFOLDER = "portrait3d"
 LATENT_SUBFOLDER = "portrait3d_latents"
 BUILT_IN_GENERATOR = "built-in heads"
+BUILT_IN_PRIOR = "of the built-in heads"
+PRIOR_WORD = "prior"
+"""Stands in the name of every file with a latent prior."""
 OUTPUT_MARK = " [output]"
 EXTENSION = ".safetensors"
 GENERATOR_EXTENSIONS = (EXTENSION, ".pkl")
@@ -60,6 +64,19 @@ def generator_path(name: str) -> Path:
     if name == BUILT_IN_GENERATOR:
         return built_in_generator_path()
     _check_listed(name, generator_choices(), f"models/{MODEL_FOLDER}")
+    return Path(folder_paths.get_full_path_or_raise(MODEL_FOLDER, name))
+
+
+def prior_choices() -> list[str]:
+    """Names for the dropdown of latent priors: the built-in one, then the files of the model folder named like one."""
+    return [BUILT_IN_PRIOR, *(name for name in _models((EXTENSION,)) if PRIOR_WORD in name.lower())]
+
+
+def prior_path(name: str) -> Path:
+    """The file behind a name of :func:`prior_choices`."""
+    if name == BUILT_IN_PRIOR:
+        return built_in_prior_path()
+    _check_listed(name, prior_choices(), f"models/{MODEL_FOLDER}")
     return Path(folder_paths.get_full_path_or_raise(MODEL_FOLDER, name))
 
 

@@ -1,8 +1,8 @@
 """Where the built-in networks lie, and whether they are the files that were shipped.
 
-A bundle is a folder with ``generator.safetensors``, perhaps the body model of its heads beside it, ``diffusion/``
-(diffusers layout) and ``SHA256SUMS``, which lists every other file in the format of the ``sha256sum`` tool. Checking
-costs some 10 ms per 10 MB.
+A bundle is a folder with ``generator.safetensors``, the body model of its heads beside it, ``prior.safetensors`` (text to
+heads of the generator), ``diffusion/`` (diffusers layout) and ``SHA256SUMS``, which lists every other file in the format of
+the ``sha256sum`` tool. Checking costs some 10 ms per 10 MB.
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ from pathlib import Path
 from ..errors import ModelFormatError
 from ..runtime.files import atomic_write, sha256
 
-BUNDLE = Path(__file__).parent / "figurines"
+BUNDLE = Path(__file__).parent / "people"
 """The bundle that comes with the package."""
-PEOPLE = Path(__file__).parent / "people"
-"""The generator and the diffusion model of people so far; no complete bundle yet, and little uses it."""
-GENERATOR, BODY, DIFFUSION, SUMS = "generator.safetensors", "generator.body.safetensors", "diffusion", "SHA256SUMS"
+GENERATOR, BODY, PRIOR = "generator.safetensors", "generator.body.safetensors", "prior.safetensors"
+DIFFUSION, SUMS = "diffusion", "SHA256SUMS"
 
 
 def generator_path(bundle: Path = BUNDLE) -> Path:
@@ -25,6 +24,12 @@ def generator_path(bundle: Path = BUNDLE) -> Path:
     body = [BODY] if BODY in read_sums(bundle) or (bundle / BODY).exists() else []
     verify_files(bundle, [GENERATOR, *body])
     return bundle / GENERATOR
+
+
+def prior_path(bundle: Path = BUNDLE) -> Path:
+    """The latent prior of the built-in generator, verified. Raises ModelFormatError."""
+    verify_files(bundle, [PRIOR])
+    return bundle / PRIOR
 
 
 def diffusion_path(bundle: Path = BUNDLE) -> Path:
@@ -73,5 +78,5 @@ def _broken(bundle: Path, found: str) -> ModelFormatError:
     return ModelFormatError(
         f"The built-in bundle in {bundle} is damaged: {found}",
         expected="the files of the release, unchanged",
-        fix="install the package again, or remake the bundle with 'python -m portrait3d_core.training figurines WORK'",
+        fix="install the package again; docs/people.md says how the networks are remade",
     )

@@ -40,6 +40,11 @@ class KnownText:
     corrected: tuple[tuple[str, str], ...] = ()
     unknown: tuple[str, ...] = ()
 
+    @property
+    def text(self) -> str:
+        """The words as a sentence."""
+        return " ".join(self.words).replace(" ,", ",").replace(" - ", "-")
+
 
 def split_words(text: str) -> list[str]:
     """Lower-case words, digits, commas and hyphens of a text."""

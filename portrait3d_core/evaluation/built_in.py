@@ -1,4 +1,4 @@
-"""The shipped bundle: do edits of figurines arrive, and leave alone what was not asked for? See docs/built_in.md.
+"""The shipped diffusion model: do edits of people arrive, and leave alone what was not asked for? See docs/people.md.
 
 About one minute per prompt and processor core.
 """
@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from ..bundle.files import BUNDLE, diffusion_path, generator_path
+from ..errors import ModelFormatError
 from .edits import Case, Pictures, Scores, draw_cases, run_case
 from .gates import Gate, Report, mean
 
@@ -69,11 +70,16 @@ def report(scores: Sequence[Scores]) -> Report:
 def _evaluate(case: Case, bundle: Path, strips: Path | None) -> Scores:
     """Run one case in this process."""
     from ..checkpoints.generator_loading import load_generator
+    from ..data.head_codes import read_head_codes
+    from ..data.people.world import People
     from ..diffusion.diffusers_model import load_diffusion_model
     from ..presets.built_in import EDIT
 
-    generator, diffusion = load_generator(generator_path(bundle)), load_diffusion_model(diffusion_path(bundle))
-    scores, before, after = run_case(case, generator, diffusion, EDIT)
+    generator, codes = load_generator(generator_path(bundle)), read_head_codes(generator_path(bundle))
+    if codes is None:
+        raise ModelFormatError(f"The generator in {bundle} does not say what its latents stand for", fix="export it again")
+    diffusion = load_diffusion_model(diffusion_path(bundle))
+    scores, before, after = run_case(case, generator, codes, People(), diffusion, EDIT)
     if strips is not None:
         _write_strip(strips / f"{case.number:03d}_{case.kind}.png", before, after)
     return scores

@@ -1,7 +1,7 @@
 """One benchmark case: start from a head the generator knows, ask for another colour, compare with the exact answer.
 
-The latent code of the start is an attribute code, so the procedural head behind it is known, and so is the head that
-the edit should lead to: the same shape with another hair or shirt colour.
+The latent of the start is that of a person of the world, whose exact pictures are known, and so are those of the person
+that the edit should lead to: the same with another hair or garment colour.
 """
 
 from __future__ import annotations
@@ -9,24 +9,20 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..cameras.cameras import Cameras, orbit_cameras
 from ..cameras.paths import turntable
-from ..data.figurines.attributes import Colour
-from ..data.figurines.captions import caption
-from ..data.figurines.heads import (
-    HAIR_COLOURS,
-    SHIRTS,
-    HeadAttributes,
-    Part,
-    SurfaceMaps,
-    encode_attributes,
-    sample_attributes,
-    split_of,
-    trace,
-)
+from ..data.head_codes import HeadCodes
+from ..data.people.attributes import CLOTH_COLOURS, HAIR_COLOURS, HATS, Colour
+from ..data.people.captions import caption
+from ..data.people.meshes import Part
+from ..data.people.person import Person
+from ..data.people.sampling import sample_person
+from ..data.people.world import People
+from ..data.world import Views
 from ..diffusion.model import DiffusionModel
 from ..diffusion.view_prompts import BUILT_IN_VIEW_WORDS
 from ..generator.generator import Generator
@@ -35,35 +31,50 @@ from ..rendering.render import RenderSettings, render
 from ..runtime.job import Job
 from ..stages.distill import DistillSettings, distill
 from ..stages.mesh.mesh import MeshSettings, extract_mesh
-from .metrics import eye_white_pixels, is_watertight, nearest_colour, oversaturated_share, region_change, silhouette_iou
+from .metrics import (
+    eye_white_pixels,
+    is_watertight,
+    nearest_colour,
+    oversaturated_share,
+    pixels_of,
+    region_change,
+    silhouette_iou,
+)
 
 Kind = Literal["seen", "unseen", "diffusion_only"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-SPLIT_OF_KIND = {"seen": "train", "unseen": "unseen", "diffusion_only": "diffusion_only"}
+SPLIT_OF_KIND = {"seen": "generator", "unseen": "unseen", "diffusion_only": "diffusion"}
+PALETTES = {"hair_colour": HAIR_COLOURS, "cloth_colour": CLOTH_COLOURS}
+"""What an edit changes, and to what."""
 VIEW_YAWS_DEG = (0.0, 60.0, -60.0, 120.0, -120.0, 180.0)
 """Views in which colours are read."""
 SILHOUETTE_VIEWS = 8
-RESOLUTION = 64
+RESOLUTION, SUPERSAMPLE = 128, 2
 OPAQUE = 0.9
 """Opacity above which a pixel shows the head and not the wall."""
 MESH_RESOLUTION = 96
-HAIR_PARTS = (Part.HAIR,)
-SHIRT_PARTS = (Part.SHIRT,)
-EYE_PARTS = (Part.SCLERA, Part.IRIS, Part.PUPIL, Part.HIGHLIGHT)
-RELATED_TO_HAIR = (Part.HAIR, Part.BEARD, Part.BROW)
-"""Parts that a new hair colour may change."""
-RELATED_TO_SHIRT = (Part.SHIRT, Part.COLLAR)
+CHANGED_PARTS = {"hair_colour": (Part.HAIR,), "cloth_colour": (Part.CLOTH, Part.COLLAR)}
+RELATED_PARTS = {
+    "hair_colour": (Part.HAIR, Part.BEARD, Part.BROW, Part.LASH),
+    "cloth_colour": (Part.CLOTH, Part.COLLAR),
+}
+"""Parts that a new colour may change."""
+EYE_PARTS = (Part.EYE,)
+FIRST_SEED = 10_000_000
+"""Nobody from this one on was trained on."""
+LEAST_HAIR_STYLES = ("bald", "buzz cut")
+"""Too little hair to read a colour from."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """An edit: ``start`` with another hair or shirt colour is ``target``. ``attribute`` is "hair_colour" or "shirt"."""
+    """An edit: ``start`` with another colour is ``target``. ``attribute`` is a key of PALETTES."""
 
     number: int
     kind: Kind
     attribute: str
-    start: HeadAttributes
-    target: HeadAttributes
+    start: Person
+    target: Person
 
 
 @dataclass(frozen=True)
@@ -94,19 +105,20 @@ class Scores:
 
 
 def draw_cases(count: int, seed: int) -> list[Case]:
-    """``count`` edits, kinds in turn, hair and shirt in turn. Hats are left out: they hide the hair."""
-    generator = torch.Generator().manual_seed(seed)
-    return [_draw_case(number, generator) for number in range(count)]
+    """``count`` edits, kinds in turn, hair and garment in turn. Hats are left out: they hide the hair."""
+    random = np.random.default_rng(seed)
+    return [_draw_case(number, random) for number in range(count)]
 
 
-def _draw_case(number: int, generator: torch.Generator) -> Case:
+def _draw_case(number: int, random: np.random.Generator) -> Case:
     kind = KINDS[number % len(KINDS)]
-    attribute, palette = (("hair_colour", HAIR_COLOURS), ("shirt", SHIRTS))[number // len(KINDS) % 2]
+    attribute = tuple(PALETTES)[number // len(KINDS) % len(PALETTES)]
     while True:
-        start = sample_attributes(generator, "train")
-        value = int(torch.randint(len(palette), (), generator=generator))
+        start = sample_person(int(random.integers(FIRST_SEED, 2 * FIRST_SEED)))
+        value = str(random.choice(list(PALETTES[attribute])))
         target = replace(start, **{attribute: value})
-        if not start.hat and target != start and split_of(target) == SPLIT_OF_KIND[kind]:
+        shown = start.hat == HATS[0] and start.pattern == "plain" and start.hair_style not in LEAST_HAIR_STYLES
+        if shown and value != getattr(start, attribute) and target.split == SPLIT_OF_KIND[kind]:
             return Case(number, kind, attribute, start, target)
 
 
@@ -134,39 +146,38 @@ def colour_views() -> Cameras:
 
 
 def run_case(
-    case: Case, generator: Generator, diffusion: DiffusionModel, settings: DistillSettings
+    case: Case, generator: Generator, codes: HeadCodes, world: People, diffusion: DiffusionModel, settings: DistillSettings
 ) -> tuple[Scores, Pictures, Pictures]:
     """Distil one edit and measure it: (scores, pictures of the start, pictures of the result)."""
-    random = torch.Generator().manual_seed(case.number)
-    code = encode_attributes(case.start, random, generator.config.z_dim)
     with torch.no_grad():
-        start = generator.synthesise(generator.mapping(code[None]))
+        latent = codes(torch.from_numpy(case.start.code())[None])
+        start = generator.synthesise(latent[:, None].expand(-1, generator.config.num_ws, -1))
     prompt, source = (diffusion.prompt(caption(head), view_words=BUILT_IN_VIEW_WORDS) for head in (case.target, case.start))
     result = distill(start, diffusion, prompt, settings, source_prompt=source, job=Job(case.number))
     before, after = picture(start), picture(result)
     watertight = is_watertight(extract_mesh(result, MeshSettings(resolution=MESH_RESOLUTION)).faces)
-    return measure(case, before, after, watertight), before, after
+    return measure(case, before, after, watertight, world), before, after
 
 
-def measure(case: Case, before: Pictures, after: Pictures, watertight: bool) -> Scores:
-    """Compare pictures of the start and of the result with the exact maps of the target head."""
-    maps = trace(case.target, colour_views(), RESOLUTION)
-    truth = trace(case.target, turntable(SILHOUETTE_VIEWS), RESOLUTION)
-    truth_mask = (truth.part > 0).float()[:, None]
-    on_hair = case.attribute == "hair_colour"
-    edited = _region(maps, HAIR_PARTS if on_hair else SHIRT_PARTS)
-    related = _region(maps, RELATED_TO_HAIR if on_hair else RELATED_TO_SHIRT)
-    behind = _region(maps, HAIR_PARTS)[-1:] & (after.opacity[-1:, 0] > OPAQUE) & eye_rows(maps)  # no wall, no white shirt
-    wanted = _wanted_colour(case)
+def measure(case: Case, before: Pictures, after: Pictures, watertight: bool, world: People) -> Scores:
+    """Compare pictures of the start and of the result with the exact ones of the target."""
+    exact = world.views(case.target, colour_views(), RESOLUTION, SUPERSAMPLE)
+    truth_mask = torch.from_numpy(world.views(case.target, turntable(SILHOUETTE_VIEWS), RESOLUTION, SUPERSAMPLE).mask)[:, None]
+    (other,) = set(PALETTES) - {case.attribute}
+    behind = parts_in(exact, (Part.HAIR,))[-1:] & (after.opacity[-1:, 0] > OPAQUE) & eye_rows(exact)  # no wall, no white shirt
     return Scores(
         number=case.number,
         kind=case.kind,
         prompt=caption(case.target),
-        start_right=_reads(before.images, maps, case.target, case.attribute),
-        right=_reads(after.images, maps, case.target, case.attribute),
-        others_right=_reads(after.images, maps, case.target, "shirt" if on_hair else "hair_colour"),
-        untouched=region_change(before.images, after.images, (maps.part > 0) & ~grown(related)),
-        saturated=oversaturated_share(after.images, shrunk(edited), wanted),
+        start_right=_reads(before.images, exact, case.target, case.attribute),
+        right=_reads(after.images, exact, case.target, case.attribute),
+        others_right=_reads(after.images, exact, case.target, other),
+        untouched=region_change(
+            before.images, after.images, (exact_parts(exact) > 0) & ~grown(parts_in(exact, RELATED_PARTS[case.attribute]))
+        ),
+        saturated=oversaturated_share(
+            after.images, shrunk(parts_in(exact, CHANGED_PARTS[case.attribute])), _colour(case.target, case.attribute)
+        ),
         iou_truth=silhouette_iou(after.masks, truth_mask),
         iou_start=silhouette_iou(after.masks, before.masks),
         faces_behind=eye_white_pixels(after.images[-1], shrunk(behind)[0]),
@@ -174,28 +185,34 @@ def measure(case: Case, before: Pictures, after: Pictures, watertight: bool) -> 
     )
 
 
-def _reads(images: Tensor, maps: SurfaceMaps, head: HeadAttributes, attribute: str) -> bool:
+def _reads(images: Tensor, exact: Views, head: Person, attribute: str) -> bool:
     """Whether the colour read off the images is the head's."""
-    on_hair = attribute == "hair_colour"
-    palette, parts = (HAIR_COLOURS, HAIR_PARTS) if on_hair else (SHIRTS, SHIRT_PARTS)
-    region = shrunk(_region(maps, parts))
-    return nearest_colour(images, region, maps.shade, palette) == list(palette)[getattr(head, attribute)]
+    region = shrunk(parts_in(exact, CHANGED_PARTS[attribute]))
+    if not region.any():
+        return True  # nothing of it is seen
+    lit = pixels_of(torch.from_numpy(exact.colour).movedim(-1, 1), region).mean(dim=0)
+    shade = lit / torch.tensor(_colour(head, attribute))
+    return nearest_colour(images, region, shade, PALETTES[attribute]) == getattr(head, attribute)
 
 
-def _wanted_colour(case: Case) -> Colour:
-    palette = HAIR_COLOURS if case.attribute == "hair_colour" else SHIRTS
-    return list(palette.values())[getattr(case.target, case.attribute)]
+def _colour(head: Person, attribute: str) -> Colour:
+    return PALETTES[attribute][getattr(head, attribute)]
 
 
-def _region(maps: SurfaceMaps, parts: tuple[Part, ...]) -> Tensor:
+def exact_parts(exact: Views) -> Tensor:
+    """[B, H, W] number of the part that every pixel shows."""
+    return torch.from_numpy(exact.part).long()
+
+
+def parts_in(exact: Views, parts: tuple[Part, ...]) -> Tensor:
     """[B, H, W] bool: pixels of these parts."""
-    return torch.isin(maps.part, torch.tensor([int(part) for part in parts], dtype=maps.part.dtype))
+    return torch.isin(exact_parts(exact), torch.tensor([int(part) for part in parts]))
 
 
-def eye_rows(maps: SurfaceMaps) -> Tensor:
+def eye_rows(exact: Views) -> Tensor:
     """[H, 1] bool: rows at the height of the eyes, from the front view, the first; eyes that show through appear there."""
-    rows = _region(maps, EYE_PARTS)[0].any(dim=1).nonzero()[:, 0]
-    at_height = torch.arange(maps.part.shape[1])
+    rows = parts_in(exact, EYE_PARTS)[0].any(dim=1).nonzero()[:, 0]
+    at_height = torch.arange(exact.part.shape[1])
     if len(rows) == 0:  # hair or glasses hide the eyes: look everywhere
         return torch.ones_like(at_height, dtype=torch.bool)[:, None]
     margin = len(rows)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..data.figurines.attributes import Colour
+from ..data.people.attributes import Colour
 
 _TO_XYZ = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))
 _WHITE = (0.95047, 1.0, 1.08883)
@@ -48,12 +48,11 @@ def pixels_of(images: Tensor, region: Tensor) -> Tensor:
 def nearest_colour(images: Tensor, region: Tensor, shade: Tensor, palette: Mapping[str, Colour]) -> str:
     """The palette entry that best explains what the region looks like from all views.
 
-    images: [B, 3, H, W]; region: [B, H, W]; shade: [B, H, W] brightness factors of the procedural world, applied to
-    every candidate, so that a dark side of blond hair is not mistaken for brown.
+    images: [B, 3, H, W]; region: [B, H, W]; shade: [3] what light and strands make of a colour there, applied to every
+    candidate, so that a dark side of blond hair is not mistaken for brown.
     """
     seen = pixels_of(images, region).mean(dim=0)
-    mean_shade = shade[region].mean()
-    candidates = (torch.tensor(list(palette.values())) * mean_shade).clamp(0, 1)
+    candidates = (torch.tensor(list(palette.values())) * shade).clamp(0, 1)
     return list(palette)[int(colour_difference(candidates, seen).argmin())]
 
 

@@ -1,4 +1,4 @@
-"""For the built-in heads and their diffusion model, on a processor (docs/built_in.md says how the numbers were found)."""
+"""For the built-in people and their diffusion model, on a processor (docs/people.md says how the numbers were found)."""
 
 from __future__ import annotations
 
@@ -90,10 +90,12 @@ BUILT_IN = Profile(
     invert_photo=INVERT,
     distill=DISTILL,
     refine=None,
-    orbit=OrbitSettings(render=RenderSettings(resolution=128)),
-    mesh=MeshSettings(resolution=128),
+    orbit=OrbitSettings(render=RenderSettings(resolution=256)),
+    mesh=MeshSettings(resolution=192),
     view_words=BUILT_IN_VIEW_WORDS,
     negative_prompt="",
     frames=24,
     fps=12,
+    start="prior",
+    distill_prior=replace(DISTILL, steps=0),  # the diffusion model cannot add to what the prior draws yet
 )

@@ -37,7 +37,7 @@ AVERAGE_DECAY = 0.95
 class DistillSettings(Settings):
     """How a portrait is distilled. Defaults are the paper's launch command: SDS at scale 100, 2000 steps, one view each."""
 
-    steps: int = setting(2000, "optimisation steps", least=1, most=MAX_STEPS)
+    steps: int = setting(2000, "optimisation steps; 0 leaves the portrait as it is", least=0, most=MAX_STEPS)
     loss: LossName = setting("sds", "loss form, see guidance/score_distillation.py")
     residual_space: ResidualSpace = setting("latent", "where the residual is taken, see guidance/residual.py")
     residual_weight: WeightName = setting("paper", "weight of the residual by its noise level")
@@ -85,6 +85,8 @@ def distill(
         weight=settings.residual_weight,
         chroma_weight=settings.chroma_weight,
     )
+    if settings.steps == 0:
+        return portrait
     optimised = optimised_trigrid(portrait, settings.optimiser, settings.steps, STAGE)
     average = MovingAverage(optimised.leaves, AVERAGE_DECAY)
     start = optimised.current().clone()  # what moves is changed in place

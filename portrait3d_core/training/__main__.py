@@ -1,5 +1,5 @@
 """Train the project's networks: ``python -m portrait3d_core.training people DATA WORK``,
-``... people-diffusion DATA... WORK`` or ``... figurines WORK``."""
+``... people-diffusion DATA... WORK`` or ``... people-prior GENERATOR WORK``."""
 
 from __future__ import annotations
 
@@ -13,10 +13,8 @@ from pathlib import Path
 
 import torch
 
-from ..bundle.files import BUNDLE, DIFFUSION
-from .bundle import PARTS, log, remake_bundle
+from ..bundle.files import DIFFUSION, GENERATOR, PRIOR
 
-GENERATOR, PRIOR = "generator.safetensors", "prior.safetensors"
 PAINT_WEIGHT = 0.3
 """Of paints where they do not belong, see ``SurfaceSettings``."""
 
@@ -53,23 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     prior.add_argument("--minutes", type=float, default=20.0, help="time of the denoiser (default 20)")
     prior.add_argument("--threads", type=int, default=1, help="processor threads (default 1)")
     prior.add_argument("--out", type=Path, help="prior file to write (default: WORK/prior.safetensors)")
-    figurines = commands.add_parser("figurines", help="the shipped bundle: the figurine generator and the diffusion model")
-    figurines.add_argument("work", type=Path, help="folder for checkpoints and training data; a training there is continued")
-    figurines.add_argument("--out", type=Path, default=BUNDLE, help="bundle folder to write (default: the package's own)")
-    figurines.add_argument("--only", choices=PARTS, help="train only this part")
     chosen = parser.parse_args(arguments)
-    return {"people": _people, "people-diffusion": _people_diffusion, "people-prior": _people_prior, "figurines": _figurines}[
-        chosen.command
-    ](chosen)
-
-
-def _figurines(chosen: argparse.Namespace) -> int:
-    failed = remake_bundle(chosen.work, chosen.out, PARTS if chosen.only is None else (chosen.only,))
-    print(
-        f"failed: {', '.join(failed)}" if failed else f"bundle written to {chosen.out}",
-        file=sys.stderr if failed else sys.stdout,
-    )
-    return 1 if failed else 0
+    return {"people": _people, "people-diffusion": _people_diffusion, "people-prior": _people_prior}[chosen.command](chosen)
 
 
 def _people(chosen: argparse.Namespace) -> int:
@@ -135,6 +118,11 @@ def _people_prior(chosen: argparse.Namespace) -> int:
     settings = replace(settings, denoiser=replace(settings.denoiser, minutes=chosen.minutes))
     train_people_prior(chosen.generator, chosen.work, chosen.out or chosen.work / PRIOR, settings, log)
     return 0
+
+
+def log(text: object) -> None:
+    """Print a line with the time of day."""
+    print(f"{datetime.now():%H:%M:%S} {text}", flush=True)
 
 
 def next_time(clock: str, now: datetime) -> float:

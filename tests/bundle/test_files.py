@@ -13,7 +13,7 @@ from portrait3d_core.bundle.files import (
 )
 from portrait3d_core.errors import ModelFormatError
 
-MAX_BUNDLE_BYTES = 20 * 1024 * 1024
+MAX_BUNDLE_BYTES = 45_000_000
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from portrait3d_core.rendering.render import RenderSettings, render_super
 RENDERING = RenderSettings(resolution=8, coarse_samples=8, fine_samples=6)
 HALF_WEIGHTS, HALF_PORTRAITS = 5e-4, 2e-3
 """Relative errors after storing in half precision: of one weight (half a step, 2 ** -11), and of what several layers make."""
-BFLOAT16_PORTRAITS = 5e-2
+BFLOAT16_PORTRAITS = 8e-2
 """Relative error after computing in bfloat16."""
 
 
@@ -191,7 +191,8 @@ def it_is_told_the_camera_and_the_pose(generator: Generator, folder: Path) -> No
     with pytest.raises(RuntimeError):
         generator.mapping(z, pose=torch.zeros(2, config.pose_dim + 1))
     # a generator may be trained without either, but is then deaf to both
-    listens = bool(generator.backbone.mapping.embed.weight.any()) and config.label_scale != 0
+    mapping = generator.backbone.mapping
+    listens = bool(mapping.embed.weight.any() and mapping.fc0.weight[:, config.z_dim :].any()) and config.label_scale != 0
     assert torch.allclose(generator.mapping(z, orbit_cameras([60.0])), free) != listens
     assert torch.allclose(generator.mapping(z, pose=torch.full((2, config.pose_dim), 0.5)), free) != listens
 

@@ -8,7 +8,7 @@ from diffusers import StableDiffusionPipeline
 from pack.nodes.host.built_in_models import load_clip, load_model, load_vae
 from pack.portrait3d_core.bundle.files import diffusion_path
 
-TEXT = "front view, toy head with fair skin, long red hair, blue shirt"
+TEXT = "front view, a young woman with fair skin, long wavy red hair, a blue hoodie"
 
 
 @torch.inference_mode()

@@ -35,7 +35,7 @@ def portrait_graph():
     generator = graph.add("Portrait3DLoadGenerator", generator="built-in heads")
     portrait = graph.add("Portrait3DRandomPortrait", generator=generator(), seed=3, truncation=0.7)
     diffusion = graph.add("Portrait3DLoadBuiltInDiffusion")
-    texts = [graph.add("CLIPTextEncode", clip=diffusion(1), text=text) for text in ("toy head with green hair", "")]
+    texts = [graph.add("CLIPTextEncode", clip=diffusion(1), text=text) for text in ("a young woman with long green hair", "")]
     models = {
         "portrait": portrait(),
         "model": diffusion(0),

@@ -24,7 +24,7 @@ SETTINGS = {
     "Comfy.Minimap.Visible": False,
 }
 """A profile that has been greeted already."""
-TEXT = "front view, toy head with fair skin, long red hair, blue shirt"
+TEXT = "front view, a young woman with fair skin, long wavy red hair, a blue hoodie"
 HEADS = (8, 21)
 """Seeds of the heads to be seen."""
 LOOK = {"resolution": 128, "samples": 24}
@@ -80,6 +80,9 @@ def gallery() -> tuple[Graph, Scenes]:
 
     scene(generator, [head()[0]])
     scene(head)
+    words = TEXT.removeprefix("front view, ")
+    told = add("TextToPortrait", generator=generator(), text=words, seed=HEADS[1])
+    scene(told, [preview(told(1))])
     turn = add("RenderOrbit", portrait=other(), frames=6, **LOOK)
     scene(turn, [preview(turn(0))])
     row = add("RenderViews", portrait=other(), count=4, **LOOK)
@@ -102,8 +105,8 @@ def gallery() -> tuple[Graph, Scenes]:
     front = add("RenderOrbit", portrait=other(), frames=1, resolution=64)
     photo = {"image": front(0), "alignment": "none", "steps": 40, "tuning_steps": 15}
     scene(add("InvertImage", generator=generator(), **photo))
-    scene(add("PosePortrait", portrait=head()), [])
-    scene(add("ViewPrompts", clip=diffusion(1), text="toy head with long red hair"), [])
+    scene(add("PosePortrait", portrait=head(), head_turn=25.0))
+    scene(add("ViewPrompts", clip=diffusion(1), text="a young woman with long wavy red hair"), [])
     mesh = add("ExportMesh", portrait=other(), filename_prefix="portrait3d/head", profile="built-in", resolution=96)
     scene(mesh, [graph.add("Preview3D", model_file=mesh("path"))()[0]])
     scene(add("SavePortrait", portrait=head(), filename_prefix="portrait3d/another"), [])

@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from portrait3d_core.cameras.paths import turntable
-from portrait3d_core.data.figurines.heads import HAIR_COLOURS, render_head, split_of, trace
+from portrait3d_core.data.people.attributes import HAIR_COLOURS
 from portrait3d_core.evaluation.built_in import judge, report
 from portrait3d_core.evaluation.edits import (
     RESOLUTION,
     SILHOUETTE_VIEWS,
+    SUPERSAMPLE,
     Pictures,
     Scores,
     colour_views,
@@ -44,11 +45,12 @@ def everywhere(size=4):
     return torch.ones(1, size, size, dtype=torch.bool)
 
 
-def truth_pictures(head):
+def truth_pictures(world, head):
     """What a perfect portrait of ``head`` would look like."""
-    colours = render_head(head, colour_views(), RESOLUTION)
-    silhouettes = render_head(head, turntable(SILHOUETTE_VIEWS), RESOLUTION)
-    return Pictures(colours.rgb, colours.mask, silhouettes.mask)
+    colours = world.views(head, colour_views(), RESOLUTION, SUPERSAMPLE)
+    silhouettes = world.views(head, turntable(SILHOUETTE_VIEWS), RESOLUTION, SUPERSAMPLE)
+    images, opacity, masks = (torch.from_numpy(x) for x in (colours.colour, colours.mask, silhouettes.mask))
+    return Pictures(images.movedim(-1, 1), opacity[:, None], masks[:, None])
 
 
 @pytest.mark.parametrize(
@@ -67,7 +69,7 @@ def test_colour_difference_of_black_and_white():
 @pytest.mark.parametrize("shade", [0.6, 1.0])
 def test_every_shaded_palette_colour_is_recognised(name, shade):
     image = plain(tuple(shade * value for value in HAIR_COLOURS[name]))
-    assert nearest_colour(image, everywhere(), torch.full((1, 4, 4), shade), HAIR_COLOURS) == name
+    assert nearest_colour(image, everywhere(), torch.full((3,), shade), HAIR_COLOURS) == name
 
 
 def test_region_change_looks_at_the_region_only():
@@ -123,43 +125,48 @@ def test_cases_are_what_their_kind_says():
     assert cases == draw_cases(12, seed=0) != draw_cases(12, seed=1)
     assert [case.kind for case in cases[:3]] == ["seen", "unseen", "diffusion_only"]
     for case in cases:
-        assert split_of(case.start) == "train"
-        assert split_of(case.target) == {"seen": "train"}.get(case.kind, case.kind)
+        assert case.start.split == "generator"
+        assert case.target.split == {"seen": "generator", "diffusion_only": "diffusion"}.get(case.kind, case.kind)
         changed = [name for name in vars(case.start) if getattr(case.start, name) != getattr(case.target, name)]
         assert changed == [case.attribute]
-    assert {case.attribute for case in cases} == {"hair_colour", "shirt"}
+    assert {case.attribute for case in cases} == {"hair_colour", "cloth_colour"}
 
 
 @pytest.mark.parametrize("number", [0, 2, 4])
-def test_a_perfect_result_passes_and_an_unchanged_one_does_not(number):
+def test_a_perfect_result_passes_and_an_unchanged_one_does_not(world, number):
     case = draw_cases(number + 1, seed=0)[number]
-    start, target = truth_pictures(case.start), truth_pictures(case.target)
-    perfect = measure(case, start, target, watertight=True)
+    start, target = truth_pictures(world, case.start), truth_pictures(world, case.target)
+    perfect = measure(case, start, target, watertight=True, world=world)
     assert perfect.right and perfect.others_right and not perfect.start_right
     assert perfect.untouched < 3 and perfect.saturated < 0.05
     assert perfect.iou_truth == perfect.iou_start == 1.0 and perfect.faces_behind == 0
-    assert not measure(case, start, start, watertight=True).right
+    assert not measure(case, start, start, watertight=True, world=world).right
 
 
-def test_eyes_on_the_back_are_counted_but_not_the_wall_behind_a_missing_lock():
+def test_eyes_on_the_back_are_counted_but_not_the_wall_behind_a_missing_lock(world):
     case = draw_cases(1, seed=0)[0]
-    start, target = truth_pictures(case.start), truth_pictures(case.target)
+    start, target = truth_pictures(world, case.start), truth_pictures(world, case.target)
     painted, missing = target.images.clone(), target.opacity.clone()
-    rows = eye_rows(trace(case.target, colour_views(), RESOLUTION))[:, 0].nonzero()
+    rows = eye_rows(world.views(case.target, colour_views(), RESOLUTION, SUPERSAMPLE))[:, 0].nonzero()
     middle = slice(int(rows.min()), int(rows.max()) + 1)
-    painted[-1, :, middle, RESOLUTION // 2 - 4 : RESOLUTION // 2 + 4] = 0.99
+    painted[-1, :, middle, RESOLUTION // 2 - 8 : RESOLUTION // 2 + 8] = 0.99
     missing[-1, :, middle] = 0.0
-    assert measure(case, start, dataclasses.replace(target, images=painted), watertight=True).faces_behind > 10
-    assert measure(case, start, dataclasses.replace(target, images=painted, opacity=missing), watertight=True).faces_behind == 0
+    assert measure(case, start, dataclasses.replace(target, images=painted), watertight=True, world=world).faces_behind > 10
+    assert (
+        measure(
+            case, start, dataclasses.replace(target, images=painted, opacity=missing), watertight=True, world=world
+        ).faces_behind
+        == 0
+    )
 
 
-def test_a_white_shirt_below_the_hair_is_no_eye():
+def test_a_white_shirt_below_the_hair_is_no_eye(world):
     case = draw_cases(1, seed=0)[0]
-    start, target = truth_pictures(case.start), truth_pictures(case.target)
-    below = int(eye_rows(trace(case.target, colour_views(), RESOLUTION))[:, 0].nonzero().max()) + 1
+    start, target = truth_pictures(world, case.start), truth_pictures(world, case.target)
+    below = int(eye_rows(world.views(case.target, colour_views(), RESOLUTION, SUPERSAMPLE))[:, 0].nonzero().max()) + 1
     painted = target.images.clone()
     painted[-1, :, below:] = 0.99
-    assert measure(case, start, dataclasses.replace(target, images=painted), watertight=True).faces_behind == 0
+    assert measure(case, start, dataclasses.replace(target, images=painted), watertight=True, world=world).faces_behind == 0
 
 
 def test_gates_fail_on_the_fault_they_are_for():

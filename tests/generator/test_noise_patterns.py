@@ -6,7 +6,7 @@ import pytest
 import torch
 from builders import SMALL, SMALL_SINGLE, small_generator, teach_noise
 
-from portrait3d_core.bundle.files import PEOPLE, generator_path
+from portrait3d_core.bundle.files import generator_path
 from portrait3d_core.checkpoints.generator_loading import load_generator
 from portrait3d_core.errors import SettingsError
 from portrait3d_core.generator.noise_patterns import (
@@ -64,9 +64,8 @@ def test_new_generators_store_white_noise_and_taught_ones_do_not(config, seed):
     assert not stores_white_noise(teach_noise(generator).backbone.synthesis)
 
 
-def test_the_figurines_store_white_noise_and_the_people_do_not():
-    assert stores_white_noise(load_generator(generator_path()).backbone.synthesis)
-    assert not stores_white_noise(load_generator(generator_path(PEOPLE)).backbone.synthesis)
+def test_the_built_in_people_do_not_store_white_noise():
+    assert not stores_white_noise(load_generator(generator_path()).backbone.synthesis)
 
 
 @pytest.mark.parametrize("noise", ["random", "none"])

@@ -36,7 +36,7 @@ def widgets(schema):
 def test_there_are_workflows():
     assert {path.stem for path in WORKFLOWS} == {
         "text_to_portrait_built_in", "text_to_portrait_sd15", "photo_to_portrait", "controlnet_distill", "own_image_graph",
-        "several_seeds", "pose_and_orbit_video", "mesh_for_blender",
+        "several_seeds", "pose_and_orbit_video", "mesh_for_blender", "four_heads_from_a_sentence",
     }  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, is_dataclass, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from portrait3d_core.bundle.files import BUNDLE, diffusion_path, generator_path
+from portrait3d_core.bundle.files import BUNDLE, diffusion_path, generator_path, prior_path
 from portrait3d_core.cameras.cameras import frontal_camera, orbit_cameras
 from portrait3d_core.errors import Portrait3DError
 from portrait3d_core.presets import PROFILES
@@ -173,7 +174,7 @@ def _bundles() -> Row:
             (folder / "generator.safetensors").write_bytes(b"weights")
             (folder / "diffusion" / "x").write_bytes(b"weights")
         places = (Path(name), empty, wrong)
-        trials = [lambda f=folder, r=read: r(f) for folder in places for read in (generator_path, diffusion_path)]
+        trials = [lambda f=folder, r=read: r(f) for folder in places for read in (generator_path, diffusion_path, prior_path)]
         return _explained("built-in bundles that are incomplete or changed", trials)
 
 
@@ -187,6 +188,6 @@ def _flipped_bundle() -> Row:
         for file in (folder / path.relative_to(BUNDLE) for path in files):
             sound = file.read_bytes()
             file.write_bytes(bytes([sound[0] ^ 1]) + sound[1:])
-            failures += not (_refuses(lambda: generator_path(folder)) or _refuses(lambda: diffusion_path(folder)))
+            failures += not any(_refuses(partial(read, folder)) for read in (generator_path, diffusion_path, prior_path))
             file.write_bytes(sound)
     return count_row("shipped weights and lists, one bit changed", EXPLAINED, failures, len(files))

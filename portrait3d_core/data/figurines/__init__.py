@@ -1,1 +1,0 @@
-"""Figurines: a procedural world of busts, smooth and plain as vinyl."""
