@@ -21,6 +21,8 @@ from .pictures import pillow
 if TYPE_CHECKING:
     import PIL.Image
 
+BT709, LIMITED_RANGE = 1, 1
+"""FFmpeg's numbers for the colours of HD video (primaries, transfer and matrix alike) and for black at 16, white at 235."""
 VIDEO_BITRATE = 10_000_000
 """Bits per second of written videos, as in the paper."""
 
@@ -75,18 +77,24 @@ def write_video(frames: Tensor, path: str | os.PathLike[str], *, fps: float = 30
 
 
 def _write_mp4(frames: Tensor, path: Path, fps: float) -> None:
-    """H.264 through PyAV, one frame at a time."""
+    """H.264 through PyAV, one frame at a time: the colours of BT.709, said in the file, whose index comes first."""
     import av
+    from av.video.reformatter import Colorspace
 
     height, width = frames.shape[1:3]
-    with atomic_write(path) as temporary, av.open(str(temporary), mode="w", format="mp4") as container:
+    options = {"movflags": "+faststart"}
+    with atomic_write(path) as temporary, av.open(str(temporary), mode="w", format="mp4", options=options) as container:
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
         stream.width, stream.height = width + width % 2, height + height % 2
         stream.pix_fmt, stream.bit_rate = "yuv420p", VIDEO_BITRATE
+        coder = stream.codec_context
+        coder.colorspace = coder.color_primaries = coder.color_trc = BT709
+        coder.color_range = LIMITED_RANGE
         for frame in frames:
             even = F.pad(frame.permute(2, 0, 1)[None], (0, width % 2, 0, height % 2), mode="replicate")[0]
             pixels = to_uint8(even.permute(1, 2, 0)).contiguous().numpy()
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+            picture = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            container.mux(stream.encode(picture.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709)))
         container.mux(stream.encode())
 
 

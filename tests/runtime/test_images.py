@@ -79,3 +79,24 @@ def test_growing_is_the_same_with_and_without_the_filter_for_shrinking():
     picture = torch.rand(2, 3, 16, 16)
     filtered = F.interpolate(picture, size=(50, 50), mode="bilinear", antialias=True)
     torch.testing.assert_close(resize_images(picture, 50), filtered, rtol=0, atol=1e-6)
+
+
+def test_an_mp4_has_the_colours_of_its_frames_says_so_and_starts_at_once(tmp_path):
+    av = pytest.importorskip("av")
+    swatches = torch.tensor([[200, 30, 40], [40, 160, 60], [60, 80, 200], [224, 172, 140]]) / 255
+    frames = swatches.repeat_interleave(64, 0).repeat(2, 64, 1, 1)
+    path = write_video(frames, tmp_path / "a.mp4")
+    data = path.read_bytes()
+    assert data.index(b"moov") < data.index(b"mdat")
+    with av.open(str(path)) as container:
+        coder = container.streams.video[0].codec_context
+        assert (coder.colorspace, coder.color_primaries, coder.color_trc, coder.color_range) == (1, 1, 1, 1)
+        assert coder.pix_fmt == "yuv420p"
+        planes = next(container.decode(video=0)).to_ndarray()
+    luma, chroma = planes[:64], planes[64:].reshape(2, 32, 128)
+    for index, colour in enumerate(swatches):
+        y = (float(luma[32, 64 * index + 32]) - 16) / 219
+        blue, red = ((chroma[:, 16, 32 * index + 16].astype(float) - 128) / 224).tolist()
+        r, b = y + 1.5748 * red, y + 1.8556 * blue  # ITU-R BT.709
+        g = (y - 0.2126 * r - 0.0722 * b) / 0.7152
+        assert torch.tensor([r, g, b]).sub(colour).abs().max() < 0.03
