@@ -12,6 +12,7 @@ from ..portrait3d_core.cameras.cameras import Cameras
 from ..portrait3d_core.errors import ImageError
 from ..portrait3d_core.stages.align.align import AlignMethod
 from ..portrait3d_core.stages.align.landmarks import measure_face, read_landmarks
+from ..portrait3d_core.stages.align.mask import upright_mask
 from ..portrait3d_core.stages.estimate import estimate_invert
 from ..portrait3d_core.stages.invert.invert import Photo, invert
 from ..portrait3d_core.stages.invert.settings import InvertSettings, TuningSettings
@@ -20,6 +21,7 @@ from .host.images import images_and_masks
 from .host.long_run import long_run, resume_input, run_keeper
 from .host.memory import ManagedGenerator, autograd, to_wire
 from .host.perceptual import chosen_perceptual, perceptual_input
+from .host.progress import show_text
 from .host.schema import schema
 from .host.sockets import CATEGORY, CamerasSocket, GeneratorSocket, LandmarksSocket, PortraitSocket
 from .host.widgets import (
@@ -107,7 +109,7 @@ class Portrait3DInvertImage(io.ComfyNode):
     ) -> io.NodeOutput:
         settings = invert_settings(invert_of(profile), **widgets)
         with autograd():
-            shots = photos(image, mask, cameras, landmarks)
+            shots, remark = photos(image, mask, cameras, landmarks)
             distance = chosen_perceptual(perceptual)
             needed = estimate_invert(generator.network, settings, len(shots), perceptual=distance is not None)
             with long_run(cls.hidden.unique_id, seed, run_keeper(resume), needed) as job:
@@ -119,6 +121,8 @@ class Portrait3DInvertImage(io.ComfyNode):
                     discriminator=generator.discriminator,
                     job=job,
                 )
+        if remark:
+            show_text(cls.hidden.unique_id, remark)
         return io.NodeOutput(to_wire(found.portrait), found.aligned.cpu(), found.camera)
 
 
@@ -132,8 +136,11 @@ def tuning_of(profile: str) -> TuningSettings:
     return invert_of(profile).tuning
 
 
-def photos(images: Tensor, masks: Tensor | None, cameras: Cameras | None, landmarks: Any) -> list[Photo]:
-    """The core's photos of the node's wires, free for autograd. Raises ImageError where the wires do not fit together."""
+def photos(images: Tensor, masks: Tensor | None, cameras: Cameras | None, landmarks: Any) -> tuple[list[Photo], str]:
+    """The core's photos of the node's wires, free for autograd, and what to tell the user about their masks.
+
+    Raises ImageError where the wires do not fit together.
+    """
     pairs = images_and_masks(images, masks)
     if cameras is not None and len(cameras) != len(pairs):
         raise ImageError(
@@ -144,7 +151,10 @@ def photos(images: Tensor, masks: Tensor | None, cameras: Cameras | None, landma
     shots = [cameras[index].to("cpu", copy=True) if cameras else None for index in range(len(pairs))]
     sizes = [(image.shape[0], image.shape[1]) for image, _ in pairs]
     faces = [None] * len(pairs) if landmarks is None else [measure_face(points) for points in read_landmarks(landmarks, sizes)]
-    return [Photo(image, mask, shot, face) for (image, mask), shot, face in zip(pairs, shots, faces, strict=True)]
+    masks_given = [None if mask is None else upright_mask(mask) for _, mask in pairs]
+    shown = zip(pairs, masks_given, shots, faces, strict=True)
+    remarks = dict.fromkeys(given.remark for given in masks_given if given is not None and given.remark)
+    return [Photo(image, given and given.mask, shot, face) for (image, _), given, shot, face in shown], " ".join(remarks)
 
 
 def _fraction(name: str, default: float, low: float, high: float, tooltip: str) -> io.Float.Input:

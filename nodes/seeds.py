@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
+from ..portrait3d_core.runtime.settings import MAX_SEED, check_seed
 from .host.schema import schema
 from .host.sockets import CATEGORY
-from .host.widgets import MAX_SEED, seed_input
+from .host.widgets import seed_input
 
 MAX_COUNT = 64
 
@@ -34,4 +35,5 @@ class Portrait3DSeeds(io.ComfyNode):
 
     @classmethod
     def execute(cls, seed: int, count: int) -> io.NodeOutput:
+        check_seed(seed)
         return io.NodeOutput([(seed + index) % (MAX_SEED + 1) for index in range(count)])

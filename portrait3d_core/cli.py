@@ -1,50 +1,55 @@
 """Command line: ``portrait3d generate "PROMPT" --output DIR`` and ``portrait3d from-photo IMAGE --output DIR``;
 ``portrait3d convert FILE...`` and ``portrait3d inspect FILE...`` for published weight files.
 
-Exit codes: 0 done; 1 something the user can fix (the message says how); 2 wrong arguments; 130 stopped with Ctrl-C.
+Everything that a command was given is checked before its first stage begins.
+
+Exit codes: 0 done; 1 something the user can fix (the message says how); 2 wrong arguments; 70 a bug; 128 plus the number of
+the signal that stopped it: 130 for Ctrl-C, 143 for SIGTERM.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import shlex
 import sys
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-import torch
-
 from . import __version__
-from .errors import OutputError, Portrait3DError, SettingsError
-from .optimisation.perceptual import VggLoss
-from .presets import PROFILES, Profile
-from .presets.profile import Start
-from .runtime.job import Job
-from .runtime.progress import StepInfo
+from .errors import GuidanceError, OutputError, SettingsError
+from .runtime.console import StageProgress, Stopped, guarded
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # torch takes seconds to import; until then the command could not be stopped in peace
+    import torch
+
     from .pipeline import Networks, Outcome
+    from .presets import Profile
     from .runtime.resume import RunKeeper
+
+RESULTS = ("contact_sheet.png", "front.png", "orbit.mp4", "portrait.glb", "portrait.safetensors")
+RUNS = "runs"
+"""The folder of states below the output folder."""
+MOST_FRAMES = 10_000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
-    args = _parser().parse_args(arguments)
-    try:
+
+    def command() -> None:
+        args = _parser().parse_args(arguments)
         args.run(args)
-    except Portrait3DError as error:
-        print(f"portrait3d: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        again = "; the same command goes on from here" if getattr(args, "resume", False) else ""
-        print(f"\nportrait3d: stopped{again}", file=sys.stderr)
-        return 130
-    return 0
+
+    return guarded("portrait3d", command)
 
 
 def _parser() -> argparse.ArgumentParser:
+    from .presets import PROFILES
+    from .presets.profile import Start
+
     parser = argparse.ArgumentParser(prog="portrait3d", description="Text or one photo to a 3D portrait.")
     parser.add_argument("--version", action="version", version=f"portrait3d {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -56,12 +61,12 @@ def _parser() -> argparse.ArgumentParser:
         choices=get_args(Start),
         help="prior: a head of the generator at once; draw: a picture that is inverted. Default: the profile's",
     )
-    generate.add_argument("--prior", type=Path, metavar="FILE", help="latent prior of the generator; default: the built-in one")
+    generate.add_argument("--prior", type=_path, metavar="FILE", help="latent prior of the generator; default: the built-in")
     generate.set_defaults(run=_generate)
 
     photo = commands.add_parser("from-photo", help="one photo to a portrait")
-    photo.add_argument("image", type=Path, help="PNG, JPEG or WebP; an alpha channel serves as the mask")
-    photo.add_argument("--mask", type=Path, help="image that is white on the person")
+    photo.add_argument("image", type=_path, help="PNG, JPEG or WebP; an alpha channel serves as the mask")
+    photo.add_argument("--mask", type=_path, help="image that is white on the person")
     photo.add_argument("--prompt", default="", help="also distil and refine under this description")
     photo.add_argument("--align", choices=("auto", "silhouette", "face", "manual", "none"), default="auto")
     photo.add_argument("--centre", type=float, nargs=2, metavar=("X", "Y"), help="of a manual crop, fractions of the photo")
@@ -70,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     photo.set_defaults(run=_from_photo)
 
     for command in (generate, photo):
-        _add_common(command)
+        _add_common(command, sorted(PROFILES))
 
     convert = commands.add_parser("convert", help="published generators (.pkl) to .safetensors, each beside its source")
     convert.add_argument(
@@ -83,20 +88,28 @@ def _parser() -> argparse.ArgumentParser:
     inspect.set_defaults(run=_inspect)
 
     for command in (convert, inspect):
-        command.add_argument("files", type=Path, nargs="+", metavar="FILE")
+        command.add_argument("files", type=_path, nargs="+", metavar="FILE")
     return parser
 
 
-def _add_common(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--output", type=Path, required=True, help="folder for the results; created if missing")
-    command.add_argument("--generator", type=Path, help="weights (.safetensors or .pkl); default: the built-in heads")
+def _path(text: str) -> Path:
+    """A path of the command line; ~ is the home folder, also where the shell has left it. Raises ArgumentTypeError."""
+    if not text.strip() or "\0" in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is no path")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as cause:
+        raise argparse.ArgumentTypeError(f"{text!r}: {cause}") from cause
+
+
+def _add_common(command: argparse.ArgumentParser, profiles: Sequence[str]) -> None:
+    command.add_argument("--output", type=_path, required=True, help="folder for the results; created if missing")
+    command.add_argument("--generator", type=_path, help="weights (.safetensors or .pkl); default: the built-in heads")
     command.add_argument(
-        "--diffusion", type=Path, help="diffusers folder or single-file checkpoint; default: the built-in model"
+        "--diffusion", type=_path, help="diffusers folder or single-file checkpoint; default: the built-in model"
     )
-    command.add_argument("--diffusion-config", type=Path, help="folder with configs and tokenizer of a single-file checkpoint")
-    command.add_argument(
-        "--profile", choices=sorted(PROFILES), help="default: built-in with the built-in weights, else default"
-    )
+    command.add_argument("--diffusion-config", type=_path, help="folder with configs and tokenizer of a single-file checkpoint")
+    command.add_argument("--profile", choices=profiles, help="default: built-in with the built-in weights, else default")
     command.add_argument("--negative", help="what to avoid; default: the profile's")
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--steps", type=int, help="distillation steps")
@@ -115,49 +128,58 @@ def _add_common(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--perceptual",
-        type=Path,
+        type=_path,
         metavar="FILE",
         help="VGG16 weights, with or without LPIPS's, for inversion and refinement to compare pictures with",
     )
     command.add_argument("--mesh-bottom", type=float, metavar="METRES", help="cut the bust flat at this height, 0 = the neck")
     command.add_argument("--texture", type=int, metavar="PIXELS", help="bake a texture of this side; default: vertex colours")
+    command.add_argument("--vae", type=_path, help="VAE file or folder, for a diffusion model without one")
+    command.add_argument(
+        "--text-encoder", type=_path, metavar="TEXT_ENCODER", help="the same for a text encoder: a file or folder"
+    )
 
 
 def _generate(args: argparse.Namespace) -> None:
     from .pipeline import text_to_portrait
+    from .runtime.job import Job
 
-    profile, device = _profile(args), _device(args.device)
+    if not args.prompt.strip():
+        raise SettingsError("The prompt is empty", expected="what the person looks like", fix='write for example "red hair"')
+    profile, device = _checked(args)
     if args.start is not None:
         profile = replace(profile, start=args.start)
-    _prepare_output(args.output)
     networks = _load_networks(args, device, diffuses=profile.text_diffuses)
     networks = _with_prior(networks, args, profile)
+    _check_mesh(profile, networks)
     prompt = args.prompt if args.diffusion else _built_in_prompt(args.prompt)
-    keep = _keeper(args)
-    with ProgressBars() as bars:
-        job = Job(args.seed, bars.update, keep)
+    _check_texts(prompt, args, profile, networks)
+    with _keeper(args) as keep, StageProgress() as progress:
+        job = Job(args.seed, progress.update, keep)
         outcome = text_to_portrait(prompt, networks, profile, negative=args.negative, job=job)
-        _write_results(outcome, profile, args, bars)
-    keep.finish()
+        _write_results(outcome, profile, args, progress)
 
 
 def _from_photo(args: argparse.Namespace) -> None:
     from .pipeline import photo_to_portrait
-    from .runtime.images import read_image
+    from .runtime.job import Job
+    from .runtime.pictures import read_image, read_mask
+    from .stages.align.mask import upright_mask
     from .stages.invert.invert import Photo
 
-    profile, device = _profile(args), _device(args.device)
-    _prepare_output(args.output)
-    mask = None if args.mask is None else read_image(args.mask)[..., :3].mean(-1)
+    profile, device = _checked(args)
+    mask, remark = (None, "") if args.mask is None else upright_mask(read_mask(args.mask))
+    if remark:
+        print(remark)
     photo = Photo(read_image(args.image), mask)
     networks = _load_networks(args, device, diffuses=bool(args.prompt))
+    _check_mesh(profile, networks)
     prompt = args.prompt if args.diffusion else _built_in_prompt(args.prompt)
-    keep = _keeper(args)
-    with ProgressBars() as bars:
-        job = Job(args.seed, bars.update, keep)
+    _check_texts(prompt, args, profile, networks)
+    with _keeper(args) as keep, StageProgress() as progress:
+        job = Job(args.seed, progress.update, keep)
         outcome = photo_to_portrait(photo, networks, profile, prompt=prompt, negative=args.negative, job=job)
-        _write_results(outcome, profile, args, bars)
-    keep.finish()
+        _write_results(outcome, profile, args, progress)
 
 
 def _convert(args: argparse.Namespace) -> None:
@@ -178,16 +200,31 @@ def _inspect(args: argparse.Namespace) -> None:
             print(f"  {what:<14} {text}")
 
 
+def _checked(args: argparse.Namespace) -> tuple[Profile, torch.device]:
+    """The profile and the device, when seed, settings and output folder are such that the command can begin."""
+    from .runtime.settings import check_seed
+
+    check_seed(args.seed)
+    profile = _profile(args)
+    _prepare_output(args.output, resume=args.resume)
+    return profile, _device(args.device)
+
+
 def _profile(args: argparse.Namespace) -> Profile:
-    """The chosen profile with the command line's changes."""
+    """The chosen profile with the command line's changes. Texts are those of the diffusion model that will read them."""
+    from .presets import PROFILES
+
     custom = args.generator is not None or args.diffusion is not None
     profile = PROFILES[args.profile or ("default" if custom else "built-in")]
+    if args.diffusion is None:
+        taught = PROFILES["built-in"]
+        profile = replace(profile, view_words=taught.view_words, negative_prompt=taught.negative_prompt)
     profile = profile.with_steps(distill=args.steps, invert=args.invert_steps)
     if args.no_refine:
         profile = replace(profile, refine=None)
     if args.frames is not None:
-        if args.frames < 1:
-            raise SettingsError(f"--frames is {args.frames}", expected="at least 1")
+        if not 1 <= args.frames <= MOST_FRAMES:
+            raise SettingsError(f"--frames is {args.frames}", expected=f"1 to {MOST_FRAMES}")
         profile = replace(profile, frames=args.frames)
     if args.resolution is not None:
         render = replace(profile.orbit.render, resolution=args.resolution)
@@ -211,37 +248,82 @@ def _profile(args: argparse.Namespace) -> Profile:
 
 def _device(name: str) -> torch.device:
     """The named device; "auto" is the first accelerator torch has, else the CPU."""
+    import torch
+
     if name == "auto":
         accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
         return accelerator or torch.device("cpu")
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as cause:
+        float(torch.ones(1, device=device).sum())  # "meta" makes tensors, but no numbers
+    except Exception as cause:  # every backend of torch has its own kinds
+        reason = str(cause).partition("\n")[0] or type(cause).__name__
         raise SettingsError(
-            f"The device {name!r} cannot be used ({cause})", expected="a device this torch supports", fix="use --device cpu"
+            f"The device {name!r} cannot be used ({reason})", expected="a device this torch supports", fix="use --device cpu"
         ) from cause
     return device
 
 
-def _prepare_output(folder: Path) -> None:
-    """Fail before minutes of work, not after, when the results cannot be written."""
+def _prepare_output(folder: Path, *, resume: bool) -> None:
+    """Fail before minutes of work, not after, when one of the results or the states cannot be written."""
     from .runtime.files import atomic_write
 
-    with atomic_write(folder / "contact_sheet.png.check") as probe:
-        probe.write_bytes(b"x")
-    try:
-        (folder / "contact_sheet.png.check").unlink()
-    except OSError as cause:
-        raise OutputError(f"Cannot remove a file in {folder} ({cause})", fix="choose another folder") from cause
+    for name in RESULTS:
+        target = folder / name
+        if target.is_dir():
+            raise OutputError(f"{target} is a folder", expected=f"no folder of the name of a result ({', '.join(RESULTS)})")
+        if target.exists() and not os.access(target, os.W_OK):
+            raise OutputError(f"{target} is write-protected", expected="results that may be replaced")
+    runs = folder / RUNS
+    if resume and runs.exists() and not runs.is_dir():
+        raise OutputError(f"{runs} is a file", expected="a folder for states", fix="rename it, or give --no-resume")
+    for place in [folder, runs] if resume and runs.is_dir() else [folder]:
+        with atomic_write(place / "contact_sheet.png.check") as probe:
+            probe.write_bytes(b"x")
+        try:
+            (place / "contact_sheet.png.check").unlink()
+        except OSError as cause:
+            raise OutputError(f"Cannot remove a file in {place} ({cause})", fix="choose another folder") from cause
+
+
+def _check_mesh(profile: Profile, networks: Networks) -> None:
+    """Fail before minutes of work when the mesh cannot be made at their end."""
+    from .stages.mesh.isosurface import require_marching_cubes
+    from .stages.mesh.mesh import check_bottom
+
+    require_marching_cubes()
+    check_bottom(profile.mesh.bottom_m, networks.generator.config.box_size)
+
+
+def _check_texts(prompt: str, args: argparse.Namespace, profile: Profile, networks: Networks) -> None:
+    """Fail before minutes of work for a text that the diffusion model cannot read. Raises GuidanceError.
+
+    The message tells the profile's own text from the user's.
+    """
+    diffusion = networks.diffusion
+    if diffusion is None or not prompt:
+        return
+    if args.negative is None:
+        try:
+            diffusion.prompt(profile.negative_prompt, view_words=None)
+        except GuidanceError as error:
+            raise GuidanceError(
+                f"The profile's own negative prompt does not suit this model. {error.found}",
+                expected=error.expected,
+                fix='give another with --negative, for example --negative "", or choose another profile',
+            ) from error
+    diffusion.prompt(prompt, profile.negative_prompt if args.negative is None else args.negative, view_words=profile.view_words)
 
 
 def _load_networks(args: argparse.Namespace, device: torch.device, *, diffuses: bool) -> Networks:
     """The networks that the arguments name, or the built-in ones; a diffusion model only where something ``diffuses``."""
+    import torch
+
     from .bundle.files import diffusion_path, generator_path
     from .checkpoints.generator_loading import read_generator_file
     from .checkpoints.vgg_file import read_vgg16
     from .diffusion.diffusers_model import load_diffusion_model
+    from .optimisation.perceptual import VggLoss
     from .pipeline import Networks
 
     perceptual = None if args.perceptual is None else VggLoss(*read_vgg16(args.perceptual)).to(device)
@@ -250,21 +332,52 @@ def _load_networks(args: argparse.Namespace, device: torch.device, *, diffuses: 
     if diffuses:
         path = diffusion_path() if args.diffusion is None else args.diffusion
         dtype = torch.float16 if args.half and device.type != "cpu" else torch.float32
-        diffusion = load_diffusion_model(path, device=device, dtype=dtype, config=args.diffusion_config)
+        parts = {"config": args.diffusion_config, "vae": args.vae, "text_encoder": args.text_encoder}
+        diffusion = load_diffusion_model(path, device=device, dtype=dtype, **parts)
     discriminator = None if discriminator is None else discriminator.to(device)
     return Networks(generator.to(device), diffusion, perceptual, discriminator)
 
 
-def _keeper(args: argparse.Namespace) -> RunKeeper:
-    """Keeps runs with the chosen diffusion model below the output folder, unless told not to."""
+@contextmanager
+def _keeper(args: argparse.Namespace) -> Iterator[RunKeeper]:
+    """Keeps runs with the chosen diffusion model below the output folder, unless told not to, until all is done.
+
+    Says how a stopped command goes on, if something of it was kept, and which states nobody will ask for again.
+    """
     from .runtime.files import file_stamps
     from .runtime.resume import NO_KEEPER, RunKeeper
     from .runtime.run_state import RunStore
 
-    if not args.resume:
-        return NO_KEEPER
-    files = [path for path in (args.diffusion, args.diffusion_config) if path is not None]
-    return RunKeeper(RunStore(args.output / "runs")).about(args.half, [file_stamps(path) for path in files])
+    keep = NO_KEEPER
+    if args.resume:
+        files = [path for path in (args.diffusion, args.diffusion_config, args.vae, args.text_encoder) if path is not None]
+        store = RunStore(args.output / RUNS, title=_title(args))
+        keep = RunKeeper(store).about(args.half, [file_stamps(path) for path in files])
+    try:
+        yield keep
+    except KeyboardInterrupt as stop:
+        _name_abandoned(keep)
+        if keep.holds_state():
+            raise Stopped("the same command goes on from here") from stop
+        raise
+    keep.finish()
+    _name_abandoned(keep)
+
+
+def _title(args: argparse.Namespace) -> str:
+    """What a command is about, for whoever finds its state later."""
+    subject = [str(args.image)] if hasattr(args, "image") else []
+    return shlex.join([*subject, *([args.prompt] if args.prompt else []), "--seed", str(args.seed)])
+
+
+def _name_abandoned(keep: RunKeeper) -> None:
+    """List the states of other commands that were stopped and not finished."""
+    others = keep.others()
+    if others and keep.store is not None:
+        print(f"In {keep.store.folder.resolve()} lie states of other commands that were stopped; they would go on from there.")
+        print("Delete those that you will not finish:")
+        for run in others:
+            print(f"  {run}")
 
 
 def _with_prior(networks: Networks, args: argparse.Namespace, profile: Profile) -> Networks:
@@ -300,15 +413,18 @@ def _built_in_prompt(prompt: str) -> str:
     return read.text
 
 
-def _write_results(outcome: Outcome, profile: Profile, args: argparse.Namespace, bars: ProgressBars) -> None:
+def _write_results(outcome: Outcome, profile: Profile, args: argparse.Namespace, progress: StageProgress) -> None:
     """Portrait, orbit video, mesh and contact sheet; prints where they are."""
+    import torch
+
     from .cameras.paths import turntable
     from .checkpoints.portrait_file import save_portrait
     from .runtime.images import contact_sheet, write_png, write_video
+    from .runtime.job import Job
     from .stages.mesh.mesh import extract_mesh, save_mesh
     from .stages.orbit import orbit
 
-    folder, job = args.output, Job(on_step=bars.update)
+    folder, job = args.output, Job(on_step=progress.update)
     save_portrait(outcome.portrait, folder / "portrait.safetensors", half=args.half)
     write_png(outcome.front, folder / "front.png")
     views = orbit(outcome.portrait, turntable(profile.frames), profile.orbit, job)
@@ -316,48 +432,10 @@ def _write_results(outcome: Outcome, profile: Profile, args: argparse.Namespace,
     save_mesh(extract_mesh(outcome.portrait, profile.mesh, job), folder / "portrait.glb")
     picked = torch.linspace(0, len(views), min(8, len(views)) + 1)[:-1].long()
     write_png(contact_sheet(views.rgb[picked], columns=4), folder / "contact_sheet.png")
-    bars.close()
-    print(f"Done in {bars.seconds:.0f} s. Results in {folder.resolve()}:")
-    for path in (folder / "contact_sheet.png", video, folder / "portrait.glb", folder / "portrait.safetensors"):
-        print(f"  {path.name}")
-
-
-@dataclass
-class ProgressBars:
-    """One terminal bar per stage, fed by ``on_step``."""
-
-    _stage: str = ""
-    _bar: Any = None
-    _started: float = field(default_factory=time.monotonic)
-
-    def __enter__(self) -> ProgressBars:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
-    @property
-    def seconds(self) -> float:
-        """Seconds since the bars were made."""
-        return time.monotonic() - self._started
-
-    def update(self, info: StepInfo) -> None:
-        """The ``on_step`` callback."""
-        from tqdm import tqdm
-
-        if info.stage != self._stage or info.step == 1:
-            self.close()
-            self._stage = info.stage
-            self._bar = tqdm(total=info.total, desc=f"{info.stage:<22}", dynamic_ncols=True)
-        if info.loss is not None:
-            self._bar.set_postfix(loss=f"{info.loss:.3g}", refresh=False)
-        self._bar.update(info.step - self._bar.n)
-
-    def close(self) -> None:
-        """Finish the bar that is open, if any."""
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+    progress.close()
+    print(f"Done in {progress.seconds:.0f} s. Results in {folder.resolve()}:")
+    for name in (*RESULTS[:2], video.name, *RESULTS[3:]):
+        print(f"  {name}")
 
 
 if __name__ == "__main__":

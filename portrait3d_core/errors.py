@@ -41,7 +41,7 @@ class ImageError(Portrait3DError):
     """An input image or mask cannot be used (shape, values, empty mask, failed alignment)."""
 
     usual_expected = "pictures of a person, and masks of the same size"
-    usual_fix = "choose another picture, or leave the mask input open"
+    usual_fix = "choose another picture"
 
 
 class GuidanceError(Portrait3DError):

@@ -8,7 +8,8 @@ from vgg import linear_weights, vgg_weights
 from portrait3d_core.checkpoints.portrait_file import load_portrait
 from portrait3d_core.cli import main
 from portrait3d_core.runtime.files import write_safetensors
-from portrait3d_core.runtime.images import read_image, write_png
+from portrait3d_core.runtime.images import write_png
+from portrait3d_core.runtime.pictures import read_image
 from portrait3d_core.stages.align.align import Alignment
 from portrait3d_core.stages.invert.invert import Inversion
 

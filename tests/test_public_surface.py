@@ -18,7 +18,7 @@ from portrait3d_core.portrait.region import Region
 from portrait3d_core.portrait.residual import zeros
 from portrait3d_core.rendering.render import RenderSettings, render
 from portrait3d_core.runtime.files import read_safetensors
-from portrait3d_core.runtime.images import read_image
+from portrait3d_core.runtime.pictures import read_image
 
 DATA = Path(__file__).parent / "fixtures"
 SNAPSHOT = DATA / "public_surface.json"

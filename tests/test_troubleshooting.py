@@ -24,8 +24,8 @@ from portrait3d_core.diffusion.diffusers_loading import load_parts
 from portrait3d_core.optimisation.optimised import DivergedError
 from portrait3d_core.rendering.settings import RenderSettings
 from portrait3d_core.runtime.files import write_safetensors
-from portrait3d_core.runtime.images import read_image
 from portrait3d_core.runtime.memory import SmallerChunks
+from portrait3d_core.runtime.pictures import read_image
 from portrait3d_core.runtime.run_state import _read as read_run
 from portrait3d_core.runtime.settings import check_choice
 from portrait3d_core.stages.align.align import align

@@ -16,10 +16,12 @@ def to_pil(image: Tensor) -> Image.Image:
 def images_and_masks(images: Tensor, masks: Tensor | None) -> list[tuple[Tensor, Tensor | None]]:
     """The images of an IMAGE batch [B, H, W, 3|4], each with its own of a MASK batch [B, H, W], as copies free for autograd.
 
+    The mask that Load Image gives for a picture without transparency, 64 x 64 zeros, counts as none.
+
     Raises:
         ImageError: there are more or fewer masks than images, or they have another size.
     """
-    if masks is None:
+    if masks is None or _is_load_images_none(masks):
         return [(image.clone(), None) for image in images]
     if masks.shape != images.shape[:3]:
         raise ImageError(
@@ -28,6 +30,11 @@ def images_and_masks(images: Tensor, masks: Tensor | None) -> list[tuple[Tensor,
             fix="use the masks that belong to these images, or leave the mask input open",
         )
     return [(image.clone(), mask.clone()) for image, mask in zip(images, masks, strict=True)]
+
+
+def _is_load_images_none(masks: Tensor) -> bool:
+    """Whether ComfyUI's Load Image made these masks for want of others."""
+    return masks.shape[1:] == (64, 64) and not bool(masks.any())
 
 
 def normal_pictures(normals: Tensor) -> Tensor:

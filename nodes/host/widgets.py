@@ -14,7 +14,7 @@ from comfy_api.latest import io
 from ...portrait3d_core.presets import PROFILES, Profile
 from ...portrait3d_core.presets.built_in import REFINE as BUILT_IN_REFINE
 from ...portrait3d_core.rendering.hints import HintName
-from ...portrait3d_core.runtime.settings import MAX_STEPS, Limits, Settings, check_choice, limits_of
+from ...portrait3d_core.runtime.settings import MAX_SEED, MAX_STEPS, Limits, Settings, check_choice, limits_of
 from ...portrait3d_core.stages.distill import DistillSettings
 from ...portrait3d_core.stages.pose import LIMITS_DEG, Angles, PoseSettings
 from ...portrait3d_core.stages.refine.settings import RefineSettings
@@ -31,7 +31,6 @@ FROM_PROFILE = -1
 PROFILE_CHOICE = "from profile"
 """The same for a dropdown."""
 DEFAULT_PROFILE = "built-in"
-MAX_SEED = 2**32 - 1
 
 
 def profile_input() -> io.Combo.Input:

@@ -8,7 +8,8 @@ from typing import NamedTuple
 from ..errors import ModelFormatError
 from ..generator.discriminator import Discriminator
 from ..generator.generator import Generator
-from ..runtime.files import read_safetensors
+from ..runtime.file_kinds import refuse_other_kinds
+from ..runtime.files import check_file, read_safetensors
 from .body_file import body_beside
 from .generator_file import PICKLE_EXTENSION, config_in, discriminator_in_state, generator_from_state
 from .published.convert import converted
@@ -36,8 +37,16 @@ def read_generator_file(path: str | Path, user_folder: str | Path | None = None,
     OutputError when a conversion cannot be written anywhere.
     """
     path = weights = Path(path)
+    check_file(path, ModelFormatError)
     if path.suffix.lower() == PICKLE_EXTENSION:
         weights = converted(path, user_folder, keep_body=keep_body)
+    refuse_other_kinds(
+        weights,
+        ("generator", "safetensors"),
+        ModelFormatError,
+        expected="a 3DPortraitGAN generator: .safetensors, or the published .pkl",
+        fix="choose another file; diffusion models go to --diffusion, in ComfyUI to its own loaders",
+    )
     state, metadata = read_safetensors(weights)
     try:
         generator = generator_from_state(state, config_in(metadata))

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ..errors import ModelFormatError
 from ..generator.generator import Generator
-from ..runtime.files import read_json_metadata, read_safetensors_header, sha256
+from ..runtime.file_kinds import SAFETENSORS, kind_of_names
+from ..runtime.files import check_file, read_json_metadata, read_safetensors_header, sha256
 from .body_file import FORMAT as BODY_FORMAT
 from .generator_file import config_in, generator_from_state
 from .portrait_file import METADATA_KEY
@@ -31,8 +32,7 @@ def describe(path: str | Path) -> Facts:
     Raises ModelFormatError when the file is missing, damaged or of another kind.
     """
     path = Path(path)
-    if not path.is_file():
-        raise ModelFormatError(f"There is no file {path}", fix="check the path")
+    check_file(path, ModelFormatError)
     readers = {".safetensors": _describe_safetensors, ".json": _describe_json}
     facts = readers.get(path.suffix.lower(), _describe_pickle)(path)
     return facts | {"size": f"{path.stat().st_size:,} bytes", "sha256": sha256(path)}
@@ -44,6 +44,9 @@ def _describe_safetensors(path: Path) -> Facts:
         return _describe_portrait(path, tensors, metadata)
     if metadata.get("format") == BODY_FORMAT:
         return _describe_body(tensors, metadata)
+    kind = kind_of_names(tensors, metadata)
+    if kind.name not in ("generator", SAFETENSORS.name):
+        return {"kind": kind.words, "tensors": f"{len(tensors):,}"}
     generator = generator_from_state(tensors, config_in(metadata))
     notes = {name.replace("_", " "): metadata[name] for name in NOTES if name in metadata}
     return {"kind": "generator"} | _describe_generator(generator, body_arrays(tensors)) | notes

@@ -25,7 +25,8 @@ from ..portrait.region import Region
 from ..portrait.residual import Residual
 from ..portrait.superresolution import SuperResolution
 from ..portrait.trigrid import TriGrid
-from ..runtime.files import MAX_HEADER_BYTES, check_format_version, read_json_metadata, read_safetensors, write_safetensors
+from ..runtime.file_kinds import MAX_HEADER_BYTES
+from ..runtime.files import check_format_version, read_json_metadata, read_safetensors, write_safetensors
 from .portrait_check import FLOATS, check_edits, check_portrait
 
 FORMAT_VERSION = 1

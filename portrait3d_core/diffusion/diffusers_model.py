@@ -8,10 +8,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .diffusers_loading import DiffusionParts, freeze, latent_scale, load_parts, native_resolution, token_limit
+from .diffusers_loading import DiffusionParts, embed, freeze, latent_scale, load_parts, native_resolution
 from .model import Prediction, combine_guidance
+from .model_folders import quiet_libraries
 from .noise_schedule import flow_signal_noise, table_index, vp_signal_noise, x0_from_output
-from .view_prompts import DEFAULT_VIEW_WORDS, ViewWords, check_token_count, clean_prompt
+from .view_prompts import DEFAULT_VIEW_WORDS, ViewWords, clean_prompt
+
+NEGATIVE = "The negative prompt"
+"""What messages call it."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,8 @@ class DiffusersModel:
         self.dtype = dtype
         self._device = torch.device(device)
         self._scaling, self._shift = latent_scale(parts)
-        freeze(parts, self._device, dtype)
+        with quiet_libraries():
+            freeze(parts, self._device, dtype)
 
     @property
     def name(self) -> str:
@@ -67,8 +72,8 @@ class DiffusersModel:
     def prompt(self, text: str, negative: str = "", *, view_words: ViewWords | None = DEFAULT_VIEW_WORDS) -> EmbeddedPrompt:
         """Tokenise and embed; a text longer than the encoder reads is a GuidanceError, never cut."""
         texts = (clean_prompt(text),) * 3 if view_words is None else view_words.texts(text)
-        sides = torch.cat([self._embed(side) for side in texts])
-        return EmbeddedPrompt(text, sides, self._embed(clean_prompt(negative)), view_words)
+        sides = torch.cat([embed(self.parts, side) for side in texts])
+        return EmbeddedPrompt(text, sides, embed(self.parts, clean_prompt(negative), NEGATIVE), view_words)
 
     def encode(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """images [B, 3, H, W] in -1..1 -> model-space latents [B, C, h, w]; differentiable.
@@ -107,13 +112,6 @@ class DiffusersModel:
         time = t * steps if self.parts.alphas_cumprod is None else table_index(t, steps)
         return torch.tensor(time, device=self.device)
 
-    def _embed(self, text: str) -> Tensor:
-        """[1, L, D] last hidden state of the text encoder, padded to its full length."""
-        limit = token_limit(self.parts)
-        tokens = self.parts.tokenizer(text, padding="max_length", max_length=limit, truncation=False).input_ids
-        check_token_count(text, len(tokens), limit)
-        return self.parts.text_encoder(torch.tensor([tokens], device=self.device)).last_hidden_state
-
 
 def load_diffusion_model(
     path: str | Path,
@@ -121,10 +119,12 @@ def load_diffusion_model(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     config: str | Path | None = None,
+    vae: str | Path | None = None,
+    text_encoder: str | Path | None = None,
 ) -> DiffusersModel:
-    """A diffusion model from a diffusers folder or a .safetensors checkpoint.
+    """A diffusion model from a diffusers folder or a .safetensors checkpoint (:func:`~.diffusers_loading.load_parts`).
 
     Raises GuidanceError (missing or damaged files, parts that do not fit, inpainting or SDXL models) and
     MissingDependencyError (diffusers or transformers not installed).
     """
-    return DiffusersModel(load_parts(path, config), device=device, dtype=dtype)
+    return DiffusersModel(load_parts(path, config, vae=vae, text_encoder=text_encoder), device=device, dtype=dtype)

@@ -80,14 +80,14 @@ def clean_prompt(text: str) -> str:
     return " ".join(text.split())
 
 
-def check_token_count(text: str, count: int, limit: int) -> None:
+def check_token_count(text: str, count: int, limit: int, what: str = "The prompt") -> None:
     """Refuse a text longer than the text encoder reads; cutting it silently would drop the last words.
 
-    count, limit: tokens including the start and end marks.
+    count, limit: tokens including the start and end marks.  what: how the message calls the text.
     """
     if count > limit:
         raise GuidanceError(
-            f"The prompt has {count - 2} tokens: {text!r}",
+            f"{what} has {count - 2} tokens: {text!r}",
             expected=f"at most {limit - 2} tokens, view words included",
-            fix=f"shorten the prompt by {count - limit} tokens (about {max(1, (count - limit) * 3 // 4)} words)",
+            fix=f"shorten it by {count - limit} tokens (about {max(1, (count - limit) * 3 // 4)} words)",
         )

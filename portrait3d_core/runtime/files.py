@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import struct
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -17,9 +16,8 @@ import torch
 from torch import Tensor
 
 from ..errors import ModelFormatError, OutputError, Portrait3DError, PortraitFormatError
+from .file_kinds import HEAD_BYTES, UNKNOWN, file_kind, header_length
 
-MAX_HEADER_BYTES = 2 * 1024 * 1024
-"""Largest accepted safetensors header; read, it may take twenty times as much. Those of large networks stay below 1 MB."""
 MAX_JSON_NESTING = 100
 REPLACE_WAITS_S = (0.05, 0.1, 0.2, 0.3, 0.35)
 
@@ -111,8 +109,7 @@ def _safetensors_reader(path: str | os.PathLike[str], error: type[Portrait3DErro
     from safetensors import SafetensorError, safe_open
 
     source = Path(path)
-    if not source.is_file():
-        raise error(f"There is no file {source}", fix="check the path")
+    check_file(source, error)
     _check_header(source, error)
     try:
         with safe_open(source, framework="pt", device="cpu") as reader:
@@ -125,18 +122,31 @@ def _safetensors_reader(path: str | os.PathLike[str], error: type[Portrait3DErro
         ) from cause
 
 
+def check_file(path: str | os.PathLike[str], error: type[Portrait3DError]) -> None:
+    """Refuse a path at which there is no file, with ``error``."""
+    source = Path(path)
+    if source.is_dir():
+        raise error(f"{source} is a folder", expected="a file", fix="name the file inside it")
+    if not source.is_file():
+        raise error(f"There is no file {source}", fix="check the path")
+
+
 def _check_header(source: Path, error: type[Portrait3DError]) -> None:
     """Refuse files whose first bytes cannot be a safetensors header, before anything is allocated for them."""
     size = source.stat().st_size
     with source.open("rb") as stream:
-        head = stream.read(9)
-    length = struct.unpack("<Q", head[:8])[0] if len(head) == 9 else 0
-    if len(head) < 9 or head[8:9] != b"{" or length > min(size - 8, MAX_HEADER_BYTES):
-        raise error(
-            f"{source.name} ({size} bytes) is not a complete safetensors file",
-            expected="a .safetensors file",
-            fix="choose another file, or download this one again if it may be truncated",
-        )
+        head = stream.read(HEAD_BYTES)
+    if header_length(head, size) is not None:
+        return
+    kind = file_kind(source)
+    what = f", but {kind.words}" if kind != UNKNOWN else ""
+    raise error(
+        f"{source.absolute().parent.name}/{source.name} ({size} bytes) is not a complete safetensors file{what}",
+        expected="a .safetensors file",
+        fix="run `git lfs pull`, or download the file itself"
+        if kind.name == "git-lfs"
+        else "choose another file, or download this one again if it may be truncated",
+    )
 
 
 def sha256(path: str | os.PathLike[str]) -> str:

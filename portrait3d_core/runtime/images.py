@@ -1,4 +1,4 @@
-"""Images and videos: reading photos, writing PNGs, videos and contact sheets (the path without ComfyUI), resizing."""
+"""Images and videos to files: PNGs, videos and contact sheets (the path without ComfyUI); resizing. :mod:`.pictures` reads."""
 
 from __future__ import annotations
 
@@ -14,56 +14,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import ImageError, MissingDependencyError, OutputError
+from ..errors import OutputError
 from .files import atomic_write
+from .pictures import pillow
 
 if TYPE_CHECKING:
     import PIL.Image
 
+BT709, LIMITED_RANGE = 1, 1
+"""FFmpeg's numbers for the colours of HD video (primaries, transfer and matrix alike) and for black at 16, white at 235."""
 VIDEO_BITRATE = 10_000_000
 """Bits per second of written videos, as in the paper."""
-MAX_PHOTO_PIXELS = 100_000_000
-"""Larger images are refused before they are decoded."""
-
-
-def read_image(path: str | os.PathLike[str]) -> Tensor:
-    """Read one image of any mode, upright (EXIF orientation applied).
-
-    Returns [H, W, 3] or, when it has transparency, [H, W, 4]; float32 sRGB 0..1.
-
-    Raises:
-        ImageError: there is no such file, or it is not a readable image.
-    """
-    pil = _pillow()
-    source = Path(path)
-    if not source.is_file():
-        raise ImageError(f"There is no file {source}", fix="check the path")
-    try:
-        with pil.open(source) as image:
-            if image.width * image.height > MAX_PHOTO_PIXELS:
-                raise ImageError(f"{source.name} has {image.width} x {image.height} pixels", expected="100 million at most")
-            return _to_tensor(image)
-    except (OSError, ValueError, SyntaxError, pil.DecompressionBombError) as cause:
-        raise ImageError(
-            f"{source.name} cannot be read as an image ({cause})",
-            expected="a complete PNG, JPEG, WebP or similar file",
-            fix="open it in an image editor and save it again",
-        ) from cause
-
-
-def _to_tensor(image: PIL.Image.Image) -> Tensor:
-    """An open image -> [H, W, 3|4] float32 0..1."""
-    import numpy as np
-    from PIL import ImageOps
-
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith(("I", "F")):  # 16-bit and float greys: Pillow would clip instead of scaling them
-        grey = np.asarray(image, dtype=np.float32)
-        scale = 65535.0 if image.mode.startswith("I") and grey.max(initial=0) > 255 else 255.0
-        return torch.from_numpy(np.repeat(np.clip(grey / scale, 0, 1)[..., None], 3, axis=-1))
-    transparent = "A" in image.getbands() or "transparency" in image.info
-    pixels = np.array(image.convert("RGBA" if transparent else "RGB"))
-    return torch.from_numpy(pixels).float() / 255.0
 
 
 def to_uint8(images: Tensor) -> Tensor:
@@ -89,7 +50,7 @@ def _to_picture(image: Tensor) -> PIL.Image.Image:
     """[H, W] or [H, W, 1|3|4] in 0..1 -> a Pillow image."""
     if image.ndim == 3 and image.shape[-1] == 1:
         image = image[..., 0]
-    return _pillow().fromarray(to_uint8(image).contiguous().numpy())
+    return pillow().fromarray(to_uint8(image).contiguous().numpy())
 
 
 def write_video(frames: Tensor, path: str | os.PathLike[str], *, fps: float = 30.0) -> Path:
@@ -116,18 +77,24 @@ def write_video(frames: Tensor, path: str | os.PathLike[str], *, fps: float = 30
 
 
 def _write_mp4(frames: Tensor, path: Path, fps: float) -> None:
-    """H.264 through PyAV, one frame at a time."""
+    """H.264 through PyAV, one frame at a time: the colours of BT.709, said in the file, whose index comes first."""
     import av
+    from av.video.reformatter import Colorspace
 
     height, width = frames.shape[1:3]
-    with atomic_write(path) as temporary, av.open(str(temporary), mode="w", format="mp4") as container:
+    options = {"movflags": "+faststart"}
+    with atomic_write(path) as temporary, av.open(str(temporary), mode="w", format="mp4", options=options) as container:
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
         stream.width, stream.height = width + width % 2, height + height % 2
         stream.pix_fmt, stream.bit_rate = "yuv420p", VIDEO_BITRATE
+        coder = stream.codec_context
+        coder.colorspace = coder.color_primaries = coder.color_trc = BT709
+        coder.color_range = LIMITED_RANGE
         for frame in frames:
             even = F.pad(frame.permute(2, 0, 1)[None], (0, width % 2, 0, height % 2), mode="replicate")[0]
             pixels = to_uint8(even.permute(1, 2, 0)).contiguous().numpy()
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+            picture = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            container.mux(stream.encode(picture.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709)))
         container.mux(stream.encode())
 
 
@@ -165,21 +132,9 @@ def _label(text: str, width: int) -> Tensor:
     import numpy as np
     from PIL import ImageDraw
 
-    strip = _pillow().new("RGB", (width, 18), "white")
+    strip = pillow().new("RGB", (width, 18), "white")
     ImageDraw.Draw(strip).text((3, 3), text, fill="black")
     return torch.from_numpy(np.array(strip)).float() / 255.0
-
-
-def _pillow():
-    """Pillow's ``Image`` module, imported on first use."""
-    try:
-        from PIL import Image
-    except ImportError as cause:
-        raise MissingDependencyError(
-            "Reading and writing images needs Pillow",
-            fix="run `pip install Pillow`; portraits and meshes work without it",
-        ) from cause
-    return Image
 
 
 def resize_images(images: Tensor, side: int) -> Tensor:

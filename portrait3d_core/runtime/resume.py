@@ -27,7 +27,7 @@ from torch import Tensor
 
 from ..errors import Portrait3DError
 from .fingerprint import Unidentifiable, fingerprint
-from .run_state import Resumable, RunStateError, RunStore, SavedRun, group, prefixed
+from .run_state import KeptRun, Resumable, RunStateError, RunStore, SavedRun, group, prefixed
 from .versions import current_versions
 
 SAVING_SHARE = 0.02
@@ -68,6 +68,14 @@ class RunKeeper:
         name = f"{label}-{fingerprint(self.identity, stage, total, current_versions())}"
         self.names.add(name)
         return Run(self.store, name, total, parts, random)
+
+    def holds_state(self) -> bool:
+        """Whether a run of this keeper has left a state, so that it can go on."""
+        return self.store is not None and any(map(self.store.has, self.names))
+
+    def others(self) -> list[KeptRun]:
+        """The states of other runs in the same store, which were stopped and not finished."""
+        return [] if self.store is None else self.store.others(self.names)
 
     def finish(self) -> None:
         """Forget every state of this keeper: its results are safe elsewhere."""

@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +20,9 @@ import torch
 from torch import Tensor
 
 from ..errors import Portrait3DError
-from .files import read_json_metadata, read_safetensors, write_safetensors
+from .files import read_json_metadata, read_safetensors, read_safetensors_header, write_safetensors
 from .fingerprint import fingerprint
+from .progress import duration
 
 METADATA_KEY = "portrait3d_run"
 FORMAT_VERSION = 1
@@ -59,9 +60,26 @@ class SavedRun(NamedTuple):
 
 
 @dataclass(frozen=True)
+class KeptRun:
+    """A state that lies in a store. title: what it is of, "" where that was not said.  age_s: seconds since it was saved."""
+
+    path: Path
+    title: str
+    step: int
+    size_bytes: int
+    age_s: float
+
+    def __str__(self) -> str:
+        """For example "invert-1f0a.safetensors: 18.9 MB, 2 h 5 min old, of generate "red hair" --seed 1"."""
+        of = f", of {self.title}" if self.title else ""
+        return f"{self.path.name}: {self.size_bytes / 1e6:.1f} MB, {duration(self.age_s)} old{of}"
+
+
+@dataclass(frozen=True)
 class RunStore:
     """A folder of run states, kept small by removing the oldest.
 
+    title: what the runs are of, in words for the user; kept with the states.
     every_s: least time between two saves of a run; see :class:`~portrait3d_core.runtime.resume.Run`.
     max_files, max_bytes: limits of the folder. The state written last always stays.
     """
@@ -70,6 +88,7 @@ class RunStore:
     every_s: float = 30.0
     max_files: int = 12
     max_bytes: int = 6 * 1024**3
+    title: str = ""
 
     def read(self, name: str) -> SavedRun | None:
         """The state saved under ``name``; None when there is none or, with a warning, when it is damaged."""
@@ -85,7 +104,8 @@ class RunStore:
     def write(self, name: str, saved: SavedRun) -> None:
         """Save a state in one step; the one before stays until then. Raises OutputError."""
         tensors = {key: value.detach().cpu() for key, value in saved.tensors.items()}
-        header = {"format_version": FORMAT_VERSION, "name": name, "step": saved.step, "digest": fingerprint(tensors)}
+        about = {"name": name, "step": saved.step, "title": self.title}
+        header = {"format_version": FORMAT_VERSION, **about, "digest": fingerprint(tensors)}
         write_safetensors(tensors, {METADATA_KEY: json.dumps(header)}, self._path(name))
         self._trim(self._path(name))
 
@@ -94,6 +114,19 @@ class RunStore:
         _unlink(self._path(name))
         with suppress(OSError):
             self.folder.rmdir()
+
+    def has(self, name: str) -> bool:
+        """Whether there is a state under this name."""
+        return self._path(name).is_file()
+
+    def others(self, names: Container[str]) -> list[KeptRun]:
+        """The states that do not have one of these names, oldest first: of runs that were stopped and never finished."""
+        found = []
+        for path in self.folder.glob(f"[!.]*{EXTENSION}") if self.folder.is_dir() else ():
+            if path.stem not in names:
+                with suppress(Portrait3DError, OSError):
+                    found.append(_kept(path))
+        return sorted(found, key=lambda run: -run.age_s)
 
     def _path(self, name: str) -> Path:
         return self.folder / (name + EXTENSION)
@@ -114,6 +147,16 @@ class RunStore:
             total, count = total + size, count + 1
             if path != newest and (total > self.max_bytes or count > self.max_files):
                 _unlink(path)
+
+
+def _kept(path: Path) -> KeptRun:
+    """What the header of a state says. Raises RunStateError."""
+    _, metadata = read_safetensors_header(path, RunStateError)
+    header = read_json_metadata(metadata, METADATA_KEY, path.name, RunStateError)
+    status = path.stat()
+    title, step = header.get("title"), header.get("step")
+    age_s = max(0.0, time.time() - status.st_mtime)
+    return KeptRun(path, title if isinstance(title, str) else "", step if isinstance(step, int) else 0, status.st_size, age_s)
 
 
 def _read(path: Path, name: str) -> SavedRun:

@@ -7,7 +7,7 @@
 That one line is the check and its message, the documentation, and the limits and the help of a widget
 (:func:`limits_of`). A field annotated with a ``Literal`` takes its choices from there; one that holds a tuple is checked
 number by number; only one that is None by itself may be None. Values that are no field of a settings class have
-:func:`check_choice` and :func:`check_finite`.
+:func:`check_choice`, :func:`check_finite` and :func:`check_seed`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from ..errors import SettingsError
 
+MAX_SEED = 2**64 - 1
+"""Seeds are whole numbers from 0 to this, as ComfyUI's are."""
 MAX_STEPS = 100_000
 """Steps of anything: more is a slip of the finger."""
 
@@ -101,6 +103,12 @@ def check_choice(name: str, value: object, choices: Iterable[Any]) -> None:
     limits = Limits(name, choices=tuple(choices))
     if not limits.accept(value):
         raise SettingsError(f"{name} is {value!r}", expected=limits.words())
+
+
+def check_seed(seed: object) -> None:
+    """Refuse what is no seed, wherever it comes from. Raises SettingsError."""
+    if not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
+        raise SettingsError(f"The seed is {seed!r}", expected=f"a whole number from 0 to {MAX_SEED} (2^64 - 1)")
 
 
 def check_finite(**values: object) -> None:

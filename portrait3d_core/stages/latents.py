@@ -28,7 +28,7 @@ from ..generator.generator import Generator
 from ..portrait.portrait import Portrait
 from ..runtime.job import QUIET, Job
 from ..runtime.progress import StepInfo
-from ..runtime.settings import check_finite
+from ..runtime.settings import check_finite, check_seed
 from .orbit import OrbitSettings, Views, orbit
 
 STAGE = "walk"
@@ -41,9 +41,10 @@ def random_latent(generator: Generator, seed: int, truncation: float = 1.0, cuto
     seed: of the code's normal numbers, drawn on the CPU so that every device gives the same head.
     truncation: 0 gives the average latent, 1 the full variety.
     cutoff: how many latents, coarse ones first, are truncated; None means all.
-    Raises SettingsError for a truncation that is not finite.
+    Raises SettingsError for a truncation that is not finite and for what is no seed.
     """
     check_finite(truncation=truncation)
+    check_seed(seed)
     code = torch.randn(1, generator.config.z_dim, generator=torch.Generator().manual_seed(seed))
     return generator.mapping(code.to(generator.w_avg), truncation=truncation, cutoff=cutoff)
 

@@ -12,7 +12,7 @@ from portrait3d_core.checkpoints.portrait_file import save_portrait
 from portrait3d_core.checkpoints.published.convert import convert
 from portrait3d_core.cli import main
 from portrait3d_core.errors import ModelFormatError
-from portrait3d_core.runtime.files import sha256
+from portrait3d_core.runtime.files import sha256, write_safetensors
 
 from .published.official_pickle import write_official_pickle
 
@@ -66,6 +66,17 @@ def test_files_that_are_nothing(tmp_path, name):
     (tmp_path / name).write_bytes(b"[nothing")
     with pytest.raises(ModelFormatError, match=name):
         describe(tmp_path / name)
+
+
+def test_other_weights_are_named_and_pictures_refused_by_name(tmp_path):
+    write_safetensors({"lora_up.weight": torch.zeros(2, 2)}, {}, tmp_path / "x.safetensors")
+    assert describe(tmp_path / "x.safetensors")["kind"] == "a LoRA"
+    for name, content, words in (("x.png", b"\x89PNG", "a PNG picture"), ("x.glb", b"glTF\2", "a GLB mesh")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ModelFormatError, match=f"{name} is {words}"):
+            describe(tmp_path / name)
+    with pytest.raises(ModelFormatError, match="is a folder"):
+        describe(tmp_path)
 
 
 def test_the_commands(tmp_path, snapshot_path, capsys):

@@ -24,10 +24,17 @@ def test_a_batch_comes_apart(images):
     assert [outline for _, outline in pairs] == [None, None]
 
 
+@pytest.mark.parametrize("side", [64, 80])
+def test_load_images_mask_of_an_opaque_picture_means_none(images, side):
+    """ComfyUI's Load Image gives 64 x 64 zeros, whatever the picture's size."""
+    ((_, outline),) = images.images_and_masks(torch.rand(1, side, side, 3), torch.zeros(1, 64, 64))
+    assert outline is None
+
+
 @pytest.mark.parametrize("shape", [(1, 64, 64), (2, 8, 8), (8, 8)])
 def test_masks_of_other_images_are_refused(images, shape):
     with pytest.raises(Exception, match="mask has shape"):
-        images.images_and_masks(torch.rand(1, 8, 8, 3), torch.zeros(shape))
+        images.images_and_masks(torch.rand(1, 8, 8, 3), torch.ones(shape))
 
 
 def test_pillow_images_are_rounded(images):

@@ -117,6 +117,19 @@ def test_a_batch_of_photos_makes_one_portrait(pack, invert):
         invert(image=torch.rand(2, 48, 48, 3), cameras=cameras[0])
 
 
+def test_an_inverted_mask_is_turned_over_and_said_under_the_node(pack, invert, monkeypatch):
+    """Load Image's mask of a cut-out picture is white around the person."""
+    from server import PromptServer
+
+    monkeypatch.setattr(PromptServer.instance, "texts", [])
+    rows, columns = torch.meshgrid(torch.arange(96), torch.arange(96), indexing="ij")
+    around = 1 - ((rows - 45) ** 2 + (columns - 48) ** 2 < 30**2).float()[None]
+    invert(image=torch.rand(1, 96, 96, 3), alignment="none", mask=around)
+    assert "turned over" in PromptServer.instance.texts[-1][1]
+    invert(image=torch.rand(1, 96, 96, 3), alignment="none", mask=1 - around)
+    assert "turned over" not in PromptServer.instance.texts[-1][1]
+
+
 def test_landmarks_align(invert):
     points = torch.full((68, 2), 40.0)
     points[36:42, 0], points[42:48, 0] = 34.0, 46.0
@@ -130,4 +143,12 @@ def test_landmarks_align(invert):
 def test_seeds_count_up_and_stay_seeds(pack):
     module = pack.module("nodes.seeds")
     assert run(pack, "Seeds", seed=7, count=3) == ([7, 8, 9],)
+    assert module.MAX_SEED == 2**64 - 1
     assert run(pack, "Seeds", seed=module.MAX_SEED, count=2) == ([module.MAX_SEED, 0],)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**64, 2.5])
+def test_a_seed_over_a_link_is_checked(pack, generator, seed):
+    for name, inputs in (("Seeds", {"count": 2}), ("RandomPortrait", {"generator": generator, "truncation": 0.7})):
+        with pytest.raises(Exception, match="The seed is"):
+            run(pack, name, seed=seed, **inputs)

@@ -18,7 +18,8 @@ from portrait3d_core.bundle.files import BUNDLE, diffusion_path, generator_path,
 from portrait3d_core.cameras.cameras import frontal_camera, orbit_cameras
 from portrait3d_core.errors import Portrait3DError
 from portrait3d_core.presets import PROFILES
-from portrait3d_core.runtime.images import read_image, write_png
+from portrait3d_core.runtime.images import write_png
+from portrait3d_core.runtime.pictures import read_image
 from portrait3d_core.stages.align.align import AlignSettings, align
 from portrait3d_core.stages.refine.fit_views import fit_views
 

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from portrait3d_core.errors import ImageError, OutputError
-from portrait3d_core.runtime.images import contact_sheet, read_image, resize_images, write_png, write_video
+from portrait3d_core.errors import OutputError
+from portrait3d_core.runtime.images import contact_sheet, resize_images, write_png, write_video
+from portrait3d_core.runtime.pictures import read_image
 
 PIL = pytest.importorskip("PIL.Image")
 
@@ -18,40 +19,6 @@ def gradient(height: int = 20, width: int = 30, channels: int = 3) -> torch.Tens
 def test_png_round_trip_is_exact_to_8_bits(tmp_path, channels):
     write_png(gradient(channels=channels), tmp_path / "deep" / "a.png")
     assert torch.allclose(read_image(tmp_path / "deep" / "a.png"), gradient(channels=channels), atol=0.5 / 255 + 1e-6)
-
-
-@pytest.mark.parametrize("mode", ["L", "1", "P", "CMYK", "RGB", "RGBA", "LA"])
-def test_every_mode_is_read(tmp_path, mode):
-    ending = "tif" if mode == "CMYK" else "png"
-    PIL.new("RGB", (30, 20), (255, 255, 255)).convert(mode).save(tmp_path / f"a.{ending}")
-    image = read_image(tmp_path / f"a.{ending}")
-    assert image.shape == (20, 30, 4 if mode.endswith("A") else 3)
-    assert float(image.min()) > 0.99
-
-
-def test_16_bit_greys_keep_their_scale(tmp_path):
-    PIL.new("I;16", (40, 40), 32768).save(tmp_path / "a.png")
-    assert float(read_image(tmp_path / "a.png").mean()) == pytest.approx(0.5, abs=0.01)
-
-
-def test_exif_orientation_is_applied(tmp_path):
-    picture = PIL.new("RGB", (30, 20))
-    exif = picture.getexif()
-    exif[0x0112] = 6
-    picture.save(tmp_path / "a.jpg", exif=exif)
-    assert read_image(tmp_path / "a.jpg").shape == (30, 20, 3)
-
-
-def test_unreadable_images_are_refused(tmp_path):
-    with pytest.raises(ImageError, match="no file"):
-        read_image(tmp_path / "absent.png")
-    (tmp_path / "text.png").write_text("hello")
-    with pytest.raises(ImageError, match="cannot be read"):
-        read_image(tmp_path / "text.png")
-    write_png(torch.rand(64, 64, 3), tmp_path / "a.png")
-    (tmp_path / "half.png").write_bytes((tmp_path / "a.png").read_bytes()[:2000])
-    with pytest.raises(ImageError, match="cannot be read"):
-        read_image(tmp_path / "half.png")
 
 
 def test_mp4_holds_every_frame_even_at_odd_sizes(tmp_path):
@@ -112,3 +79,24 @@ def test_growing_is_the_same_with_and_without_the_filter_for_shrinking():
     picture = torch.rand(2, 3, 16, 16)
     filtered = F.interpolate(picture, size=(50, 50), mode="bilinear", antialias=True)
     torch.testing.assert_close(resize_images(picture, 50), filtered, rtol=0, atol=1e-6)
+
+
+def test_an_mp4_has_the_colours_of_its_frames_says_so_and_starts_at_once(tmp_path):
+    av = pytest.importorskip("av")
+    swatches = torch.tensor([[200, 30, 40], [40, 160, 60], [60, 80, 200], [224, 172, 140]]) / 255
+    frames = swatches.repeat_interleave(64, 0).repeat(2, 64, 1, 1)
+    path = write_video(frames, tmp_path / "a.mp4")
+    data = path.read_bytes()
+    assert data.index(b"moov") < data.index(b"mdat")
+    with av.open(str(path)) as container:
+        coder = container.streams.video[0].codec_context
+        assert (coder.colorspace, coder.color_primaries, coder.color_trc, coder.color_range) == (1, 1, 1, 1)
+        assert coder.pix_fmt == "yuv420p"
+        planes = next(container.decode(video=0)).to_ndarray()
+    luma, chroma = planes[:64], planes[64:].reshape(2, 32, 128)
+    for index, colour in enumerate(swatches):
+        y = (float(luma[32, 64 * index + 32]) - 16) / 219
+        blue, red = ((chroma[:, 16, 32 * index + 16].astype(float) - 128) / 224).tolist()
+        r, b = y + 1.5748 * red, y + 1.8556 * blue  # ITU-R BT.709
+        g = (y - 0.2126 * r - 0.0722 * b) / 0.7152
+        assert torch.tensor([r, g, b]).sub(colour).abs().max() < 0.03

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from portrait3d_core.errors import Cancelled
+from portrait3d_core.errors import Cancelled, SettingsError
 from portrait3d_core.runtime.job import QUIET, Job
 from portrait3d_core.runtime.progress import StepInfo
 from portrait3d_core.runtime.resume import NO_KEEPER, RunKeeper
@@ -19,6 +19,20 @@ def test_the_seed_decides_the_random_numbers_afresh_every_time():
     job = Job(5)
     first, again, other = (torch.rand(3, generator=random) for random in (job.random(), job.random(), Job(6).random()))
     assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+@pytest.mark.parametrize("seed", [0, 2**63, 2**64 - 1])
+def test_every_seed_up_to_2_to_64_serves_and_none_overflows(seed):
+    job = Job(seed)
+    draws = [torch.rand(3, generator=random) for random in (job.random(), job.random_of(0), job.random_of(20))]
+    assert not torch.equal(draws[1], draws[2])
+    assert torch.equal(draws[2], torch.rand(3, generator=Job(seed).random_of(20)))
+
+
+@pytest.mark.parametrize("seed", [-1, 2**64, 99999999999999999999, 1.5, "3", None])
+def test_what_is_no_seed_is_refused_by_its_range(seed):
+    with pytest.raises(SettingsError, match="The seed is .*from 0 to 18446744073709551615"):
+        Job(seed)
 
 
 def test_a_part_counts_on_under_the_name_of_the_whole():

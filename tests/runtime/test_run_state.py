@@ -185,3 +185,17 @@ def test_inference_tensors_and_views_have_the_fingerprint_of_their_values():
     with torch.inference_mode():
         made = torch.arange(6.0).reshape(2, 3)
     assert fingerprint(made.mT) == fingerprint(torch.arange(6.0).reshape(2, 3).mT.contiguous())
+
+
+def test_states_of_runs_that_were_given_up_are_found_and_named(tmp_path):
+    first = RunKeeper(RunStore(tmp_path, 1e9, title="'red hair' --seed 1")).about("a")
+    second = RunKeeper(RunStore(tmp_path, 1e9)).about("b")
+    assert not first.holds_state() and second.others() == []
+    with pytest.raises(RuntimeError, match="stop"):
+        Walk().go(first, fail_at=7)
+    assert first.holds_state() and first.others() == []
+    Walk().go(second)
+    second.finish()
+    (kept,) = second.others()
+    assert kept.path.is_file() and kept.step == 7 and kept.size_bytes == kept.path.stat().st_size
+    assert str(kept).startswith(kept.path.name) and str(kept).endswith("of 'red hair' --seed 1")

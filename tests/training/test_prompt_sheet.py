@@ -6,7 +6,7 @@ import torch
 pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
 
-from portrait3d_core.runtime.images import read_image
+from portrait3d_core.runtime.pictures import read_image
 from portrait3d_core.training.autoencoder import VaeDesign
 from portrait3d_core.training.diffusion import DiffusionDesign, export_pipeline, load_tokenizer, untrained
 from portrait3d_core.training.people_diffusion import PEOPLE_DESIGN

@@ -19,7 +19,7 @@ from torch import Tensor
 from ...body.smpl import LICENCE as BODY_LICENCE
 from ...errors import ModelFormatError, OutputError
 from ...generator.generator import Generator
-from ...runtime.files import read_safetensors_header, sha256
+from ...runtime.files import check_file, read_safetensors_header, sha256
 from ..generator_file import generator_from_state, save_generator
 from .generator_layout import DISCRIMINATOR_PREFIX, body_arrays, infer_config
 from .rendering_options import with_rendering_options
@@ -129,8 +129,7 @@ def _fits(conversion: Path, source: Path, keep_body: bool) -> bool:
 
 def _origin(source: Path) -> dict[str, str]:
     """What tells quickly, without reading it, whether a file changed. Raises ModelFormatError when there is none."""
-    if not source.is_file():
-        raise ModelFormatError(f"There is no file {source}", fix="check the path")
+    check_file(source, ModelFormatError)
     stat = source.stat()
     return {"source_name": source.name, "source_size": str(stat.st_size), "source_modified_ns": str(stat.st_mtime_ns)}
 

@@ -15,6 +15,8 @@ from typing import Any
 from torch import Tensor
 
 from ...errors import ModelFormatError
+from ...runtime.file_kinds import refuse_other_kinds
+from ...runtime.files import check_file
 from .byte_source import Account, ByteSource, refusal
 from .nesting import check_nesting
 from .pickles import Inert
@@ -54,8 +56,10 @@ def read_pickle_file(path: str | Path) -> Any:
     its size explains (more than twice its size, see :mod:`.byte_source`).
     """
     path = Path(path)
-    if not path.is_file():
-        raise ModelFormatError(f"There is no file {path}", fix="check the path")
+    check_file(path, ModelFormatError)
+    refuse_other_kinds(
+        path, ("pickle", "zip"), ModelFormatError, expected="a file of the original programs", fix="choose another file"
+    )
     try:
         with path.open("rb") as stream:
             size = os.fstat(stream.fileno()).st_size

@@ -5,6 +5,8 @@ Vertices are in lattice steps here, and faces counter-clockwise seen from where 
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -30,15 +32,25 @@ def marching_cubes(field: Tensor, level: float) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(vertices.astype(np.float32)), torch.from_numpy(faces)
 
 
+def require_marching_cubes() -> None:
+    """Raise MissingDependencyError where there is no package for :func:`marching_cubes`."""
+    if not any(map(find_spec, ("mcubes", "skimage"))):
+        raise _no_marching_cubes()
+
+
+def _no_marching_cubes() -> MissingDependencyError:
+    return MissingDependencyError(
+        "Extracting a mesh needs a marching-cubes package",
+        fix="run `pip install PyMCubes` (Python 3.13 and newer: `pip install scikit-image`); everything else works without",
+    )
+
+
 def _marching_cubes_skimage(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The same surface from scikit-image, for Python versions PyMCubes has no wheels for."""
     try:
         from skimage import measure
     except ImportError as cause:
-        raise MissingDependencyError(
-            "Extracting a mesh needs a marching-cubes package",
-            fix="run `pip install PyMCubes` (Python 3.13 and newer: `pip install scikit-image`); everything else works without",
-        ) from cause
+        raise _no_marching_cubes() from cause
     vertices, faces, _, _ = measure.marching_cubes(values, 0.0, allow_degenerate=False)
     return vertices, faces.astype(np.int64)
 

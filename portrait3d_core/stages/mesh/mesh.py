@@ -175,17 +175,23 @@ def frame_bottom_m(scene: Scene) -> float:
     return scene.pivot[1] - 0.5 * scene.radius / scene.focal
 
 
+def check_bottom(bottom_m: float | None, box_size: float) -> None:
+    """Refuse a height of the cut outside of the portrait's box, whose side is ``box_size`` metres. Raises SettingsError."""
+    half = 0.5 * box_size
+    if bottom_m is not None and not -half <= bottom_m < 0.9 * half:
+        raise SettingsError(
+            f"The bust is to be cut at a height of {bottom_m} m",
+            expected=f"{-half:g} to {0.9 * half:.2f} m, which is inside the portrait's box",
+            fix="0 cuts at the neck joint",
+        )
+
+
 def _bust_lattice(portrait: Portrait, settings: MeshSettings) -> _Lattice:
     """The lattice that covers the visible column |x|, |z| <= crop from the bust's bottom to the top of the box."""
     half = 0.5 * portrait.trigrid.box_size
     crop = min(portrait.scene.crop, half)
     bottom = frame_bottom_m(portrait.scene) if settings.bottom_m is None else settings.bottom_m
-    if not -half <= bottom < 0.9 * half:
-        raise SettingsError(
-            f"The bust is to be cut at a height of {bottom} m",
-            expected=f"{-half:g} to {0.9 * half:.2f} m, which is inside the portrait's box",
-            fix="0 cuts at the neck joint",
-        )
+    check_bottom(bottom, portrait.trigrid.box_size)
     voxel = portrait.trigrid.box_size / settings.resolution
     wide = max(1, math.floor(2 * crop / (_BLOCK * voxel))) * _BLOCK
     high = max(1, math.floor((half - bottom) / (_BLOCK * voxel))) * _BLOCK

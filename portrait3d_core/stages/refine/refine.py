@@ -88,7 +88,7 @@ def edit_views(
                 strength=settings.strength,
                 steps=settings.edit_steps,
                 guidance_scale=settings.guidance_scale,
-                generator=torch.Generator().manual_seed(job.seed * 1000 + index),
+                generator=job.random_of(index),
             )
             with run.update(step):
                 edited.add((picture[0].movedim(0, -1) + 1) / 2)

@@ -115,8 +115,8 @@ def test_embedded_source_is_neither_run_nor_kept(tmp_path):
 @pytest.mark.parametrize(
     "content, message",
     [
-        (b"", "more bytes"),
-        (b"%PDF-1.4", "Byte 0 .0x25. is no instruction"),
+        (b"", "an empty file"),
+        (b"%PDF-1.4", "a PDF document"),
         (b"\x80\x06N.", "protocol 6"),
         (b"\x80\x04N", "more bytes"),
         (b"\x80\x04.", "damaged"),
@@ -144,7 +144,7 @@ def test_hostile_pickles_are_refused(content, message, tmp_path):
 
 def test_missing_files_and_folders_are_refused(tmp_path):
     for path in (tmp_path / "none.pkl", tmp_path):
-        with pytest.raises(ModelFormatError, match="no file"):
+        with pytest.raises(ModelFormatError, match="no file|is a folder"):
             read_pickle_file(path)
 
 

@@ -9,8 +9,8 @@ import torch
 from builders import small_portrait, solid_block_portrait
 
 from portrait3d_core.errors import Cancelled, MeshError, MissingDependencyError, OutputError, SettingsError
-from portrait3d_core.runtime.images import read_image
 from portrait3d_core.runtime.job import Job
+from portrait3d_core.runtime.pictures import read_image
 from portrait3d_core.stages.mesh import mesh as mesh_module
 from portrait3d_core.stages.mesh import surface_colours
 from portrait3d_core.stages.mesh.mesh import MeshSettings, density_to_logit, extract_mesh, logit_to_density, save_mesh
