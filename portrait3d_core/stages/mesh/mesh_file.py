@@ -1,16 +1,19 @@
 """The mesh: a coloured surface, and the files it can be written to.
 
-Every file is y up, in metres, the face looking towards +z. GLB and OBJ carry a texture if the mesh has one; without
-it colours are kept per vertex: linear light in GLB, sRGB in PLY and OBJ, none in STL.
+Every file is y up, in metres, the face looking towards +z, except STL, which is for printing: z up, in millimetres, the face
+looking towards -y, where slicers have their front, and no vertices or faces that a slicer would repair. GLB and OBJ carry
+a texture if the mesh has one; without it colours are kept per vertex: linear light in GLB, sRGB in PLY and OBJ, none in STL.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from ...errors import MeshError, MissingDependencyError, OutputError
 from ...runtime.files import atomic_write
@@ -18,6 +21,8 @@ from ...runtime.images import write_png
 from .mesh_glb import glb_bytes
 from .triangles import Mesh
 
+MILLIMETRES = 1000.0
+"""In a metre."""
 FORMATS = (".glb", ".obj", ".ply", ".stl")
 TEXTURED_FORMATS = (".glb", ".obj")
 
@@ -45,7 +50,7 @@ def save_mesh(mesh: Mesh, path: str | os.PathLike[str], *, unlit: bool = True, e
             temporary.write_text(_MATERIAL.format(picture=target.with_suffix(".png").name), encoding="utf-8")
         data = _textured_obj(mesh, target.with_suffix(".mtl").name)
     else:
-        data = _trimesh_bytes(mesh, suffix)
+        data = _trimesh_bytes(printable(mesh) if suffix == ".stl" else mesh, suffix)
     with atomic_write(target) as temporary:
         temporary.write_bytes(data)
 
@@ -60,6 +65,31 @@ def check_format(suffix: str, *, textured: bool) -> None:
             expected=" or ".join(TEXTURED_FORMATS),
             fix="choose the format glb, or vertex colours",
         )
+
+
+def printable(mesh: Mesh) -> Mesh:
+    """The mesh as slicers take it: millimetres, z up, the face towards -y; coincident vertices are one, and faces without area
+    are gone. Its texture stays behind."""
+    places, merged = (MILLIMETRES * _z_up(mesh.vertices)).unique(dim=0, return_inverse=True)
+    faces = merged[mesh.faces]
+    first, second, third = faces.unbind(1)
+    faces = faces[(first != second) & (second != third) & (third != first)]
+    kept = torch.full((len(places),), len(merged)).scatter_reduce(0, merged, torch.arange(len(merged)), "amin")
+    return replace(
+        mesh,
+        vertices=places,
+        faces=faces,
+        colours=mesh.colours[kept],
+        normals=_z_up(mesh.normals[kept]),
+        uvs=None,
+        texture=None,
+    )
+
+
+def _z_up(vectors: Tensor) -> Tensor:
+    """Vectors [V, 3] turned by a quarter about x: y becomes z, and z becomes -y."""
+    x, y, z = vectors.unbind(1)
+    return torch.stack([x, -z, y], dim=1)
 
 
 _MATERIAL = "newmtl portrait\nKa 1 1 1\nKd 1 1 1\nKs 0 0 0\nillum 1\nmap_Kd {picture}\n"
