@@ -19,6 +19,7 @@ from ..errors import SettingsError
 from ..runtime.settings import Settings, setting
 from ..runtime.versions import current_versions
 from .decoder import Decoder
+from .occupancy import Occupancy
 from .superresolution import SuperResolution
 from .trigrid import TriGrid
 
@@ -101,6 +102,8 @@ class Portrait:
     superresolution: upsampler with this identity's latent folded in, or None
     w_plus:          [N, num_ws, w_dim] the latent the portrait was synthesised from, or None
     body:            the body whose neck and head the portrait follows when posed, or None if it cannot be posed
+    occupancy:       where tri-grid and decoder can have density, or None if nobody has looked. No file keeps it, and
+                     whoever replaces one of the two sets it to None
     """
 
     trigrid: TriGrid
@@ -112,6 +115,7 @@ class Portrait:
     scene: Scene = Scene()
     provenance: Provenance = Provenance()
     body: Body | None = None
+    occupancy: Occupancy | None = None
 
     @property
     def device(self) -> torch.device:
@@ -122,11 +126,12 @@ class Portrait:
 
     def with_levels(self, levels: Mapping[int, Tensor]) -> Portrait:
         """The same portrait, edits included, with other tri-grid levels {R: [N, 3, C*D, R, R]}."""
-        return replace(self, trigrid=replace(self.trigrid, levels=dict(sorted(levels.items())), packed=None))
+        trigrid = replace(self.trigrid, levels=dict(sorted(levels.items())), packed=None)
+        return replace(self, trigrid=trigrid, occupancy=None)
 
     def without_edits(self) -> Portrait:
         """The start: the same portrait as it was before regions of it were edited."""
-        return replace(self, trigrid=self.trigrid.without_edits())
+        return replace(self, trigrid=self.trigrid.without_edits(), occupancy=None)
 
     def with_stage(self, stage: str, settings: Any = None, **notes: Any) -> Portrait:
         """The same portrait with one more entry in its history. ``settings`` is a dataclass or a mapping."""
@@ -144,6 +149,7 @@ class Portrait:
             background=None if background is None else change(background),
             superresolution=None if sr is None else sr.map(change),
             w_plus=None if w_plus is None else change(w_plus),
+            occupancy=None if self.occupancy is None else self.occupancy.map(change),
         )
 
     def to(self, *args: Any, **kwargs: Any) -> Portrait:

@@ -13,14 +13,19 @@ EMPTY_LOGIT = -1000.0
 """Density logit of cropped samples; averaged with any neighbour it still gives no density at all."""
 
 
+def optical_depths(sigma: Tensor, depths: Tensor) -> Tensor:
+    """Optical depths [R, S-1] of the intervals between samples with logits ``sigma`` [R, S] at ``depths`` [R, S]."""
+    density = F.softplus((sigma[:, 1:] + sigma[:, :-1]) / 2 - 1)
+    return density * (depths[:, 1:] - depths[:, :-1])
+
+
 def interval_weights(sigma: Tensor, depths: Tensor) -> Tensor:
     """Weights [R, S-1] of the intervals between samples with density logits ``sigma`` [R, S] at ``depths`` [R, S].
 
     Logits are averaged over an interval before the softplus; there is no infinite last interval, so the weights of a
     ray sum to at most one.
     """
-    density = F.softplus((sigma[:, 1:] + sigma[:, :-1]) / 2 - 1)
-    optical_depth = density * (depths[:, 1:] - depths[:, :-1])
+    optical_depth = optical_depths(sigma, depths)
     before = F.pad(optical_depth.cumsum(dim=1)[:, :-1], (1, 0))
     return (1 - torch.exp(-optical_depth)) * torch.exp(-before)
 

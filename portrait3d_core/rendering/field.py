@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..portrait.decoder import Decoder, decode, decode_sigma
+from ..portrait.occupancy import cells_that_pay, find_occupancy
 from ..portrait.trigrid import TriGrid, prepared, sample_channels, sample_trigrid
 
 if TYPE_CHECKING:
@@ -18,9 +19,12 @@ POINTS_PER_CHUNK = 65536
 
 
 def for_reading(portrait: Portrait, points: int) -> Portrait:
-    """The same portrait, in float32 at least, with its tri-grid in the form in which ``points`` look-ups are fastest."""
+    """The same portrait, in float32 at least, with its tri-grid in the form in which ``points`` look-ups are fastest
+    and, where that pays, with what is known of its empty cells."""
     portrait = portrait.to(torch.promote_types(portrait.to_rgb.weight.dtype, torch.float32))
-    return replace(portrait, trigrid=prepared(portrait.trigrid, points))
+    cells = cells_that_pay(points) if len(portrait) == 1 else None
+    occupancy = None if cells is None else find_occupancy(portrait.trigrid, portrait.decoder, cells)
+    return replace(portrait, trigrid=prepared(portrait.trigrid, points), occupancy=occupancy)
 
 
 def sample_field(portrait: Portrait, points: Tensor) -> tuple[Tensor, Tensor]:

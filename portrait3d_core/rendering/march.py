@@ -1,18 +1,20 @@
 """Marching rays through one identity's field.
 
 Every ray gets a *proposal* (where along the ray is something?) and is then *marched* over the proposed samples.
-Samples outside the crop column and rays that miss it contribute nothing and are never evaluated. The decoder's outputs
-are linear in its hidden layer, so the hidden activations are composited and decoded once per ray.
+Samples outside the crop column or far from every occupied cell (``portrait/occupancy.py``), samples behind what is
+opaque, and rays that meet nothing contribute nothing and are never evaluated. The decoder's outputs are linear in its
+hidden layer, so the hidden activations are composited and decoded once per ray.
 Source: docs/method.md, section "Volume rendering".
 
 Differs from the paper: the original decodes every sample in full, with gradients; here the proposal computes densities
 only, without gradient, and the march evaluates once more, in full, the samples that show in the pixel (weight above
-``SEEN``). Pixels and gradients are the same up to that weight. With ``march="fine"``, rays on which the first pass finds
-nothing are not marched at all.
+``SEEN``). Pixels and gradients are the same up to that weight, and up to densities below ``EMPTY_DENSITY``. With
+``march="fine"``, rays on which the first pass finds nothing are not marched at all.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
@@ -23,8 +25,9 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from ..portrait.decoder import Decoder, decode_hidden, hidden_to_colour, hidden_to_sigma
+from ..portrait.occupancy import Occupancy, cells_that_pay, find_occupancy
 from ..portrait.trigrid import TriGrid, prepared, sample_channels
-from .compositing import EMPTY_LOGIT, expected_depth, interval_weights, sample_weights
+from .compositing import EMPTY_LOGIT, expected_depth, interval_weights, optical_depths, sample_weights
 from .field import density
 from .normals import surface_normals
 from .rays import crosses_column
@@ -64,12 +67,15 @@ class Field:
 
     scene: the crop, and between which distances cameras on its sphere look.
     warp: from the world to the space of tri-grid and crop, both [..., 3] metres; None when they are the same.
+    occupancy: where there can be density, or None where that is not known. Asked without a warp only, whose price is that
+        of a look-up.
     """
 
     trigrid: TriGrid
     decoder: Decoder
     scene: Scene
     warp: Callable[[Tensor], Tensor] | None = None
+    occupancy: Occupancy | None = None
 
     def canonical(self, points: Tensor) -> Tensor:
         """World points [..., 3] in the space of the tri-grid."""
@@ -78,6 +84,19 @@ class Field:
     def inside(self, points: Tensor) -> Tensor:
         """[...] bool for canonical points [..., 3]."""
         return self.scene.contains(points)
+
+    def near_matter(self, points: Tensor) -> Tensor:
+        """[R, S] bool for ordered world points [R, S, 3] of rays: False where neither the point nor one of its neighbours
+        on the ray can have density, so that both of its intervals are empty."""
+        if self.warp is not None:
+            return torch.ones_like(points[..., 0], dtype=torch.bool)
+        matter = self.inside(points)
+        if self.occupancy is not None:
+            matter &= self.occupancy.may_hold(points)
+        near = matter.clone()
+        near[:, 1:] |= matter[:, :-1]
+        near[:, :-1] |= matter[:, 1:]
+        return near
 
     def density(self, points: Tensor) -> Tensor:
         """Raw density logits [M] at world points [M, 3], not cropped."""
@@ -96,6 +115,12 @@ can be missed: about one pixel in a thousand of a built-in head at 24 samples.""
 
 SEEN = 1e-8
 """Samples whose weight in the pixel is below this are not evaluated in full, and get no gradient."""
+
+OPAQUE = -math.log(SEEN)
+"""Optical depth behind which nothing has a weight above ``SEEN``."""
+
+SAMPLES_AT_ONCE = 12
+"""Samples of a ray after which a processor asks whether the rest is hidden. A GPU does not ask: it would have to wait."""
 
 
 class Marched(NamedTuple):
@@ -119,6 +144,9 @@ def march_rays(
     if len(hits) == 0:
         return empty
     points = len(hits) * (settings.coarse_samples + settings.fine_samples)
+    cells = cells_that_pay(points)
+    if field.occupancy is None and field.warp is None and cells is not None:
+        field = replace(field, occupancy=find_occupancy(field.trigrid, field.decoder, cells))
     field = replace(field, trigrid=prepared(field.trigrid, points))
     # with gradients, samples that show are read from the levels: what was packed need not stay for the backward pass
     shown = replace(field, trigrid=field.trigrid.unpacked()) if torch.is_grad_enabled() else field
@@ -149,9 +177,9 @@ def _promising(field: Field, rays: Rays, settings: RenderSettings) -> Tensor:
 
 
 class Proposal(NamedTuple):
-    """Which rays are worth marching ([R] bool, or all), ascending distances and cropped density logits [K, S] for those."""
+    """Which rays are worth marching [R] bool, ascending distances and cropped density logits [K, S] for those."""
 
-    kept: Tensor | slice
+    kept: Tensor
     depths: Tensor
     sigma: Tensor
 
@@ -163,24 +191,53 @@ def propose(field: Field, rays: Rays, settings: RenderSettings) -> Proposal:
     offsets = middle_offsets(count, settings.coarse_samples, rays.origins) if rays.offsets is None else rays.offsets
     coarse = stratified_depths(field.scene.ray_start, field.scene.ray_end, offsets)
     coarse = (coarse + rays.beyond[:, None]).clamp_min(0)
-    sigma = cropped_density(field, rays, coarse)
+    found = cropped_density(field, rays, coarse)
     quantiles = even_quantiles(count, settings.fine_samples, coarse) if rays.quantiles is None else rays.quantiles
-    fine = importance_depths(coarse, interval_weights(sigma, coarse), quantiles)
+    fine = importance_depths(coarse, interval_weights(found.sigma, coarse), quantiles)
     if settings.march == "paper":
         depths, order = torch.cat([coarse, fine], dim=1).sort(dim=1)
-        return Proposal(slice(None), depths, torch.cat([sigma, cropped_density(field, rays, fine)], dim=1).gather(1, order))
-    kept = opacity_bound(sigma, coarse) > EMPTY_OPACITY
+        before = Densities(*(F.pad(part, (0, fine.shape[1]), value=empty) for part, empty in zip(found, NOT_READ, strict=True)))
+        sigma, read = cropped_density(field, rays, depths, Densities(*(part.gather(1, order) for part in before)))
+        kept = read.any(dim=1)
+        return Proposal(kept, depths[kept], sigma[kept])
+    kept = opacity_bound(found.sigma, coarse) > EMPTY_OPACITY
     depths = fine[kept].sort(dim=1).values
-    return Proposal(kept, depths, cropped_density(field, rays[kept], depths))
+    return Proposal(kept, depths, cropped_density(field, rays[kept], depths).sigma)
 
 
-def cropped_density(field: Field, rays: Rays, depths: Tensor) -> Tensor:
-    """Density logits [R, S] at ``depths`` [R, S]."""
-    points = field.canonical(rays.points(depths))
-    inside = field.inside(points)
-    sigma = torch.full_like(depths, EMPTY_LOGIT)
-    sigma[inside] = density(field.trigrid, field.decoder, points[inside])
-    return sigma
+class Densities(NamedTuple):
+    """Density logits sigma [R, S] along rays, and which were read [R, S] bool; the others are known not to matter."""
+
+    sigma: Tensor
+    read: Tensor
+
+
+NOT_READ = Densities(EMPTY_LOGIT, False)
+"""What stands for a sample that was not read."""
+
+
+@torch.no_grad()
+def cropped_density(field: Field, rays: Rays, depths: Tensor, before: Densities | None = None) -> Densities:
+    """Densities at ascending ``depths`` [R, S], read from front to back where there may be matter that is not hidden.
+
+    before: what has been read of them already.
+    """
+    sigma, read = before or (torch.full_like(depths, EMPTY_LOGIT), torch.zeros_like(depths, dtype=torch.bool))
+    wanted = field.near_matter(rays.points(depths)) & ~read
+    passed = torch.zeros_like(depths[:, 0])
+    at_once = SAMPLES_AT_ONCE if depths.device.type == "cpu" else depths.shape[1]
+    for first in range(0, depths.shape[1], at_once):
+        group = slice(first, first + at_once)
+        ray, sample = (wanted[:, group] & (passed < OPAQUE)[:, None]).nonzero(as_tuple=True)
+        sample = sample + first
+        points = field.canonical(rays.origins[ray] + depths[ray, sample, None] * rays.directions[ray])
+        inside = field.inside(points)
+        ray, sample = ray[inside], sample[inside]
+        sigma[ray, sample] = density(field.trigrid, field.decoder, points[inside])
+        read[ray, sample] = True
+        group = slice(max(0, first - 1), first + at_once)
+        passed += optical_depths(sigma[:, group], depths[:, group]).sum(dim=1)
+    return Densities(sigma, read)
 
 
 def opacity_bound(sigma: Tensor, depths: Tensor) -> Tensor:

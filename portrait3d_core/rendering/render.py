@@ -86,7 +86,7 @@ def render(
     views = []
     for identity, rays in enumerate(_rays_by_identity(len(portrait), origins, directions, beyond, noise)):
         warp = None if portrait.body is None else portrait.body.to_canonical(identity)
-        field = Field(portrait.trigrid.of(identity), portrait.decoder, portrait.scene, warp)
+        field = Field(portrait.trigrid.of(identity), portrait.decoder, portrait.scene, warp, portrait.occupancy)
         views.append(march_rays(field, rays, settings, normals, on_chunk))
     side = patch[2] if patch else settings.resolution
     as_pictures = "(view row column) channel -> view channel row column"

@@ -146,7 +146,7 @@ def test_distillation_renderer(source, view):
     depths = depths.sort(dim=1).values
     golden.check(f"{view}/sorted", propose(field, rays, settings).depths, depths)
     with torch.no_grad():
-        sigma = cropped_density(field, rays, depths)
+        sigma = cropped_density(field, rays, depths).sigma
     marched = march(field, rays, depths, sigma, settings, normals=False)
     features = marched.features.mT.reshape(1, 32, 10, 10)
     golden.check(f"{view}/feature_image", features)
