@@ -67,6 +67,10 @@ START_SIGMA = -0.7
 START_COLOUR = 0.1
 """Of all colour features of a generator with paints."""
 CHECKPOINT = "training.safetensors"
+EXPRESSION = "expression/"
+"""What the names of those numbers of a code begin with that are zero for neutral faces."""
+EXPRESSIVE, EXPRESSIVE_SHARE = 0.3, 2.0
+"""From which such number on a face counts as expressive, and how much oftener expressive heads are drawn than others."""
 
 _log = logging.getLogger(__name__)
 
@@ -121,6 +125,7 @@ class HeadLibrary:
         self.device = torch.device(settings.device)
         self.known: set[Path] = set()
         self.codes = torch.empty(0)
+        self.shares = torch.empty(0)
         self.pixels: SurfacePixels | None = None
         self.join()
         if self.pixels is None:
@@ -150,6 +155,9 @@ class HeadLibrary:
         fresh, told = joined(parts).to(self.device), torch.stack(codes).to(self.device)
         self.pixels = fresh if self.pixels is None else joined([self.pixels, fresh])
         self.codes = torch.cat([self.codes, told]) if len(self.codes) else told
+        units = [index for index, name in enumerate(self.settings.code_names) if name.startswith(EXPRESSION)]
+        expressive = (self.codes[:, units] > EXPRESSIVE).any(dim=1)
+        self.shares = 1 + (EXPRESSIVE_SHARE - 1) * expressive.float()
 
 
 def people_training(library: HeadLibrary, work: Path, settings: PeopleTraining) -> Training:
@@ -161,7 +169,8 @@ def people_training(library: HeadLibrary, work: Path, settings: PeopleTraining) 
     def errors(network: nn.Module, moment: Moment) -> Mapping[str, Tensor]:
         assert isinstance(network, PeopleNetwork) and library.pixels is not None
         random = torch.Generator(library.device).manual_seed(moment.random.initial_seed())
-        heads = torch.randperm(len(library.codes), generator=random, device=library.device)[: moment.stage.batch]
+        batch = min(moment.stage.batch, len(library.codes))
+        heads = torch.multinomial(library.shares, batch, generator=random)
         count = int(surface.pixels * PIXEL_SHARES.get(moment.stage.size, 1.0))
         drawn = draw_points(library.pixels, heads, count, surface, network.generator.config.scene, random)
         return surface_losses(network.portrait(network.codes(library.codes[heads])), drawn, surface)

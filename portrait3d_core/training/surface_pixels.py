@@ -22,7 +22,7 @@ from ..portrait.portrait import Portrait, Scene
 from ..portrait.trigrid import sample_trigrid
 from .palette import PAINTED, foreign_paints
 
-PART_WEIGHTS = np.array([0, 1.3, 4, 8, 4, 4, 5, 3, 1, 1.5, 4, 0.5, 0.7, 0.7, 4, *[1.0] * 241])
+PART_WEIGHTS = np.array([0, 1.6, 7, 10, 10, 10, 6, 4, 1, 1.5, 4, 0.5, 0.7, 0.7, 4, *[1.0] * 241])
 """How often pixels are drawn, by part: background, skin, lips, eye, teeth, tongue, lash, brow, hair, beard, glasses, cloth,
 collar, hat, earring, and whatever else there is."""
 OUTLINE_REACH_PX = 10
@@ -58,7 +58,7 @@ class SurfaceSettings:
     surface_sigma: float = 90.0
     sigma_scale: float = 90.0
     colour_weight: float = 2.0
-    colour_bend: float = 0.1
+    colour_bend: float = 0.04
     paint_weight: float = 0.0
     outside_weight: float = 0.02
 

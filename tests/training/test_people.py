@@ -23,7 +23,16 @@ from portrait3d_core.portrait.portrait import Scene
 from portrait3d_core.training.dice_mapping import Throws
 from portrait3d_core.training.loop import Schedule, Stage
 from portrait3d_core.training.palette import PAINTED, PAINTS, PARTS, foreign_paints, paint, paint_colours, told_numbers
-from portrait3d_core.training.people import CHECKPOINT, HeadLibrary, PeopleNetwork, PeopleTraining, people_training, read_people
+from portrait3d_core.training.people import (
+    CHECKPOINT,
+    EXPRESSIVE,
+    EXPRESSIVE_SHARE,
+    HeadLibrary,
+    PeopleNetwork,
+    PeopleTraining,
+    people_training,
+    read_people,
+)
 from portrait3d_core.training.people_file import export_people
 from portrait3d_core.training.surface_pixels import SurfaceSettings, draw_points, surface_losses, surface_pixels
 
@@ -87,6 +96,13 @@ def test_density_beyond_the_box_is_an_error(balls):
             generator.decoder.net[2].bias[0] = sigma
             found.append(float(surface_losses(network.portrait(torch.zeros(1, 16)), drawn, SURFACE)["outside"]))
     assert found[0] < 0.01 * found[1] < 0.01 * found[2]
+
+
+def test_expressive_heads_are_drawn_oftener(balls):
+    library = HeadLibrary(balls, dataclasses.replace(SETTINGS, code_names=("shape/0", "expression/jaw open", *"abc")))
+    expressive = library.codes[:, 1] > EXPRESSIVE
+    assert expressive.any() and not expressive.all()
+    assert (library.shares[expressive] == EXPRESSIVE_SHARE * library.shares[~expressive][0]).all()
 
 
 def test_training_resumes_exactly_and_grows(balls, tmp_path):
