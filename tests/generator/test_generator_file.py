@@ -126,7 +126,7 @@ def refuse(state, match, metadata=None, path=None):
 
 def test_other_networks(path):
     state = load_file(path)
-    refuse({"unet.weight": torch.zeros(3)}, "neither 3D-aware pyramid blocks", path=path)
+    refuse({"unet.weight": torch.zeros(3)}, "a UNet alone", path=path)
     refuse({k: v for k, v in state.items() if ".b3d" not in k}, "neither 3D-aware pyramid blocks", path=path)
     refuse({k: v for k, v in state.items() if "conv1.bias" not in k}, "lacks", path=path)
     refuse({k: v for k, v in state.items() if k != "torgb.weight"}, "torgb.weight", path=path)
