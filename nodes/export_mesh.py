@@ -10,10 +10,12 @@ from comfy_api.latest import io
 from ..portrait3d_core.errors import SettingsError
 from ..portrait3d_core.portrait.portrait import Portrait
 from ..portrait3d_core.runtime.job import Job
+from ..portrait3d_core.runtime.settings import check_choice
 from ..portrait3d_core.stages.mesh.mesh import extract_mesh, save_mesh
 from ..portrait3d_core.stages.mesh.mesh_file import FORMATS, check_format
 from ..portrait3d_core.stages.mesh.points import POINT_FORMATS, sample_surface, save_points
 from .host.folders import new_output_file
+from .host.history import MODELS_3D, written_files
 from .host.memory import on_device
 from .host.mesh_wire import File3DSocket, comfy_file, comfy_mesh, workflow_texts
 from .host.progress import report_progress, show_text
@@ -21,6 +23,7 @@ from .host.schema import schema
 from .host.sockets import CATEGORY, PortraitSocket
 from .host.widgets import FROM_PROFILE, overridden, profile_input, profile_named
 
+DOWN, UP = "y down", "y up"
 VERTEX_COLOURS, TEXTURE = "vertex colours", "texture"
 
 
@@ -52,7 +55,7 @@ class Portrait3DExportMesh(io.ComfyNode):
                     options=[*(suffix.removeprefix(".") for suffix in FORMATS), *POINT_FORMATS],
                     tooltip=(
                         "glb: one file with colours, best for most uses. obj, ply: with colours. stl: shape only. "
-                        "points.ply: coloured points. gaussians.ply: flat discs for Gaussian splatting viewers."
+                        "points.ply: coloured points. gaussians.ply: flat discs for Gaussian splatting viewers, y down."
                     ),
                 ),
                 profile_input(),
@@ -98,22 +101,26 @@ class Portrait3DExportMesh(io.ComfyNode):
         unlit: bool = True,
         points: int = 100_000,
         bottom: float = FROM_PROFILE,
+        gaussians_up: str = DOWN,
     ) -> io.NodeOutput:
         check_look(format, colour)
+        check_choice("gaussians_up", gaussians_up, (DOWN, UP))
         file = new_output_file(filename_prefix, "." + format.split(".")[-1])
         base = overridden(profile_named(profile).mesh, resolution=resolution, bottom_m=bottom)
         texels = texture_size if colour == TEXTURE else None
         settings = replace(base, level=level or None, largest_only=largest_only, texture_size=texels)
         mesh = extract_mesh(on_device(portrait), settings, Job(on_step=report_progress()))
         if format in POINT_FORMATS:
-            save_points(sample_surface(mesh, points, torch.Generator().manual_seed(0)), file.path, format)
+            surface = sample_surface(mesh, points, torch.Generator().manual_seed(0))
+            save_points(surface, file.path, format, gaussians_y_up=gaussians_up == UP)
+            written = [file.path]
             size = f"{points:,} points"
         else:
-            save_mesh(mesh, file.path, unlit=unlit, extras=workflow_texts(cls.hidden))
+            written = save_mesh(mesh, file.path, unlit=unlit, extras=workflow_texts(cls.hidden))
             size = f"{len(mesh.faces):,} triangles"
         show_text(cls.hidden.unique_id, f"output/{file.relative}: {size}, level {mesh.level:.0f} / m")
         outputs = (file.relative, comfy_mesh(mesh, unlit=unlit), comfy_file(file.path))
-        return io.NodeOutput(*outputs, ui={"text": [file.relative]})
+        return io.NodeOutput(*outputs, ui=written_files(MODELS_3D, file.relative, written))
 
 
 def look_inputs() -> list:
@@ -167,6 +174,13 @@ def look_inputs() -> list:
                 "Height of the flat cut at the bottom, in metres; 0 is the neck joint. -1 cuts where pictures from the front "
                 "end, about 0.14 m below it."
             ),
+        ),
+        io.Combo.Input(
+            "gaussians_up",
+            options=[DOWN, UP],
+            default=DOWN,
+            optional=True,
+            tooltip="gaussians.ply: y down is what most splatting viewers show upright; y up is like the other formats.",
         ),
     ]
 

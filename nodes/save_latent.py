@@ -9,6 +9,7 @@ from ..portrait3d_core.errors import SettingsError
 from ..portrait3d_core.portrait.portrait import Portrait
 from ..portrait3d_core.stages.latents import edit_share
 from .host.folders import EXTENSION, LATENT_SUBFOLDER, new_output_file
+from .host.history import FILES, written_files
 from .host.memory import ManagedGenerator
 from .host.progress import show_text
 from .host.schema import schema
@@ -60,4 +61,4 @@ class Portrait3DSaveLatent(io.ComfyNode):
         save_latent(portrait.w_plus, network, file.path)
         remark = f" (without the edits, {lacking:.0%} of the portrait)" if lacking > WORTH_MENTIONING else ""
         show_text(cls.hidden.unique_id, f"output/{file.relative}{remark}")
-        return io.NodeOutput(file.relative, ui={"text": [file.relative + remark]})
+        return io.NodeOutput(file.relative, ui=written_files(FILES, file.relative + remark, [file.path]))

@@ -7,6 +7,8 @@ from comfy_api.latest import io
 from ..portrait3d_core.checkpoints.portrait_file import save_portrait
 from ..portrait3d_core.portrait.portrait import Portrait
 from .host.folders import EXTENSION, new_output_file
+from .host.history import FILES, written_files
+from .host.mesh_wire import workflow_texts
 from .host.progress import show_text
 from .host.schema import schema
 from .host.sockets import CATEGORY, PortraitSocket
@@ -22,9 +24,12 @@ class Portrait3DSavePortrait(io.ComfyNode):
             display_name="Save Portrait",
             category=CATEGORY,
             search_aliases=["save 3D head", "save tri-grid", "write portrait file"],
-            description="Saves a portrait as one .safetensors file with its history. Load Portrait reads it back.",
+            description=(
+                "Saves a portrait as one .safetensors file with its history and the workflow: drop the file on the canvas to "
+                "get the workflow back. Load Portrait reads it."
+            ),
             is_output_node=True,
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt, io.Hidden.extra_pnginfo],
             inputs=[
                 PortraitSocket.Input("portrait", tooltip="The portrait to save."),
                 io.String.Input(
@@ -50,6 +55,7 @@ class Portrait3DSavePortrait(io.ComfyNode):
     @classmethod
     def execute(cls, portrait: Portrait, filename_prefix: str, half_precision: bool, body_model: bool = False) -> io.NodeOutput:
         file = new_output_file(filename_prefix, EXTENSION)
-        save_portrait(portrait, file.path, half=half_precision, keep_body=body_model)
+        texts = workflow_texts(cls.hidden)
+        save_portrait(portrait, file.path, half=half_precision, keep_body=body_model, extras=texts)
         show_text(cls.hidden.unique_id, f"output/{file.relative}")
-        return io.NodeOutput(file.relative, ui={"text": [file.relative]})
+        return io.NodeOutput(file.relative, ui=written_files(FILES, file.relative, [file.path]))

@@ -8,6 +8,7 @@ A reader accepts every format version up to :data:`FORMAT_VERSION`; a newer one 
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, fields
@@ -32,15 +33,25 @@ from .portrait_check import FLOATS, check_edits, check_portrait
 FORMAT_VERSION = 1
 METADATA_KEY = "portrait3d"
 _BODY = "body."
+_log = logging.getLogger(__name__)
 _DECODER_FIELDS = tuple(f.name for f in fields(Decoder))
 
 
-def save_portrait(portrait: Portrait, path: str | os.PathLike[str], *, half: bool = False, keep_body: bool = False) -> None:
+def save_portrait(
+    portrait: Portrait,
+    path: str | os.PathLike[str],
+    *,
+    half: bool = False,
+    keep_body: bool = False,
+    extras: Mapping[str, str] | None = None,
+) -> None:
     """Write a portrait atomically.
 
     half: store every tensor of the head as float16 (half the size; colours move by less than one 8-bit step).
     keep_body: also store the body model's arrays, which have a licence of their own, and the pose. Without them a posed
         portrait is stored in the canonical pose; its history still tells the angles.
+    extras: further texts for the header, such as the workflow that made the portrait. They are left out, with a warning,
+        where the header would become too long to be read again.
 
     Raises:
         OutputError: the file cannot be written.
@@ -76,7 +87,11 @@ def save_portrait(portrait: Portrait, path: str | os.PathLike[str], *, half: boo
     if len(text) > MAX_HEADER_BYTES // 4:  # heads mixed from heads mixed from heads: only the names of the stages are kept
         names = [{"stage": record.stage, "settings": {}, "notes": {}} for record in portrait.provenance.history]
         text = json.dumps({**header, "provenance": {**header["provenance"], "history": names}}, default=str)
-    write_safetensors(tensors, {METADATA_KEY: text}, path)
+    further = dict(extras or {})
+    if sum(map(len, map(json.dumps, further.values()))) > MAX_HEADER_BYTES // 2:
+        _log.warning("%s does not hold the workflow, which is too long: %d bytes", path, sum(map(len, further.values())))
+        further = {}
+    write_safetensors(tensors, {**further, METADATA_KEY: text}, path)
 
 
 def load_portrait(path: str | os.PathLike[str]) -> Portrait:

@@ -27,7 +27,9 @@ def export(pack, folders, monkeypatch):
 
     def run(**inputs):
         with torch.inference_mode():
-            return pack.node("Portrait3DExportMesh").execute(portrait=None, **WIDGETS, **inputs).args
+            done = pack.node("Portrait3DExportMesh").execute(portrait=None, **WIDGETS, **inputs)
+        run.shown = done.ui
+        return done.args
 
     run.asked = asked
     return run
@@ -47,6 +49,31 @@ def test_every_format_is_written_with_the_ending_it_needs(export, folders, forma
     assert file is None  # a core of that age has no File3D
     settings = export.asked.settings
     assert settings.level is None and settings.largest_only is False and settings.texture_size is None
+
+
+@pytest.mark.parametrize(
+    ("wish", "endings"), [({"format": "glb"}, ["glb"]), ({"format": "obj", "colour": "texture"}, ["obj", "mtl", "png"])]
+)
+def test_the_history_names_every_file(export, folders, wish, endings):
+    export(**wish)
+    names = [f"head_00001_.{ending}" for ending in endings]
+    assert export.shown["3d"] == [{"filename": name, "subfolder": "portrait3d", "type": "output"} for name in names]
+    assert all((folders / "output" / "portrait3d" / name).is_file() for name in names)
+
+
+def test_gaussians_can_be_turned(export, folders):
+    heights = [
+        sorted(_heights(folders / "output" / export(format="gaussians.ply", **more)[0]))
+        for more in ({}, {"gaussians_up": "y up"})
+    ]
+    assert heights[0] == sorted(-height for height in heights[1]) and heights[0] != heights[1]
+    with pytest.raises(Exception, match="gaussians_up"):
+        export(format="gaussians.ply", gaussians_up="sideways")
+
+
+def _heights(path) -> list[float]:
+    _, _, body = path.read_bytes().partition(b"end_header\n")
+    return torch.frombuffer(bytearray(body), dtype=torch.float32).view(-1, 17)[:, 1].tolist()
 
 
 @pytest.mark.parametrize(("widget", "wanted"), [({}, None), ({"bottom": -1.0}, None), ({"bottom": 0.0}, 0.0)])

@@ -1,5 +1,6 @@
 """What the nodes do, under the inference mode in which ComfyUI runs them, with a generator of random weights."""
 
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -54,6 +55,18 @@ def test_a_saved_portrait_can_be_chosen_and_loaded(pack, folders, portrait):
     (loaded,) = run(pack, "LoadPortrait", portrait_file=choice)
     assert unchanged(portrait.trigrid.levels, loaded.trigrid.levels)
     assert pack.node("Portrait3DLoadPortrait").fingerprint_inputs(choice)[2] > 0
+
+
+def test_a_saved_portrait_holds_the_workflow_where_the_browser_looks(pack, folders, portrait, monkeypatch):
+    node = pack.node("Portrait3DSavePortrait")
+    hidden = SimpleNamespace(unique_id="7", prompt={"1": {}}, extra_pnginfo={"workflow": {"nodes": [1]}})
+    monkeypatch.setattr(node, "hidden", hidden)
+    done = node.execute(portrait, "portrait3d/with graph", half_precision=True)
+    name = {"filename": "with graph_00001_.safetensors", "subfolder": "portrait3d", "type": "output"}
+    assert done.ui["files"] == [name]
+    data = (folders / "output" / done.args[0]).read_bytes()
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
+    assert json.loads(header["workflow"]) == {"nodes": [1]} and json.loads(header["prompt"]) == {"1": {}}
 
 
 def test_orbit_gives_pictures_masks_depth_normals_video_and_cameras(pack, portrait):

@@ -86,6 +86,14 @@ def rewrite(path, change_header=None, change_tensors=None):
     write_safetensors(tensors, {METADATA_KEY: json.dumps(header)}, path)
 
 
+@pytest.mark.parametrize(("length", "kept"), [(100, True), (2**20, False)])
+def test_a_workflow_is_kept_unless_the_file_could_not_be_read_again(tmp_path, caplog, length, kept):
+    path = tmp_path / "a.safetensors"
+    save_portrait(small_portrait(), path, extras={"workflow": "w" * length})
+    assert ("workflow" in read_safetensors(path)[1]) is kept and ("too long" in caplog.text) is not kept
+    load_portrait(path)
+
+
 def first_level(tensors):
     return tensors["trigrid.8"]
 

@@ -27,9 +27,11 @@ FORMATS = (".glb", ".obj", ".ply", ".stl")
 TEXTURED_FORMATS = (".glb", ".obj")
 
 
-def save_mesh(mesh: Mesh, path: str | os.PathLike[str], *, unlit: bool = True, extras: Mapping[str, str] | None = None) -> None:
+def save_mesh(
+    mesh: Mesh, path: str | os.PathLike[str], *, unlit: bool = True, extras: Mapping[str, str] | None = None
+) -> list[Path]:
     """Write a mesh as ``.glb``, ``.obj``, ``.ply`` or ``.stl``, atomically. A texture goes into the GLB, or beside the OBJ
-    as ``.mtl`` and ``.png`` of the same name. PLY, STL and OBJ without a texture need trimesh, a texture needs Pillow.
+    (:func:`side_files`). PLY, STL and OBJ without a texture need trimesh, a texture needs Pillow. Returns the files written.
 
     unlit, extras: as in :func:`~portrait3d_core.stages.mesh.mesh_glb.glb_bytes`; the other formats have neither.
 
@@ -45,14 +47,23 @@ def save_mesh(mesh: Mesh, path: str | os.PathLike[str], *, unlit: bool = True, e
     if suffix == ".glb":
         data = glb_bytes(mesh, unlit=unlit, extras=extras)
     elif mesh.texture is not None:
-        write_png(mesh.texture, target.with_suffix(".png"))
-        with atomic_write(target.with_suffix(".mtl")) as temporary:
-            temporary.write_text(_MATERIAL.format(picture=target.with_suffix(".png").name), encoding="utf-8")
-        data = _textured_obj(mesh, target.with_suffix(".mtl").name)
+        material, picture = side_files(target)
+        write_png(mesh.texture, picture)
+        with atomic_write(material) as temporary:
+            temporary.write_text(_MATERIAL.format(picture=picture.name), encoding="utf-8")
+        data = _textured_obj(mesh, material.name)
     else:
         data = _trimesh_bytes(printable(mesh) if suffix == ".stl" else mesh, suffix)
     with atomic_write(target) as temporary:
         temporary.write_bytes(data)
+    return [target, *(side_files(target) if suffix == ".obj" and mesh.texture is not None else ())]
+
+
+def side_files(obj: Path) -> tuple[Path, Path]:
+    """The material (``.mtl``) and the picture (``.png``) of a textured OBJ, beside it. Blanks in its name become underscores
+    in theirs: many readers of OBJ files take a name to end at a blank."""
+    name = "_".join(obj.stem.split())
+    return obj.with_name(f"{name}.mtl"), obj.with_name(f"{name}.png")
 
 
 def check_format(suffix: str, *, textured: bool) -> None:

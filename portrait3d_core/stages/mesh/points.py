@@ -1,14 +1,15 @@
 """Points: a mesh's surface as a coloured point cloud or as flat Gaussians, both in binary PLY files.
 
 Y up, metres, like the mesh. Gaussian files have the columns of the 3D Gaussian splatting reference implementation
-(logarithmic scales, opacity before the sigmoid, quaternions w x y z, colour as the constant spherical harmonic).
+(logarithmic scales, opacity before the sigmoid, quaternions w x y z, colour as the constant spherical harmonic), and by
+default its axes: y down, the face towards -z, as splatting viewers expect.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -78,11 +79,22 @@ def _texture_at(texture: Tensor, places: Tensor) -> Tensor:
     return rearrange(found, "1 rgb 1 point -> point rgb")
 
 
-def save_points(points: Points, path: str | os.PathLike[str], layout: PointFormat = "points.ply") -> None:
+def save_points(
+    points: Points, path: str | os.PathLike[str], layout: PointFormat = "points.ply", *, gaussians_y_up: bool = False
+) -> None:
     """Write a coloured point cloud ("points.ply") or Gaussians ("gaussians.ply") atomically. Raises OutputError."""
-    columns = gaussian_columns(points) if layout == "gaussians.ply" else _cloud_columns(points)
+    if layout == "gaussians.ply":
+        columns = gaussian_columns(points if gaussians_y_up else upside_down(points))
+    else:
+        columns = _cloud_columns(points)
     with atomic_write(path) as temporary:
         temporary.write_bytes(_ply_bytes(columns))
+
+
+def upside_down(points: Points) -> Points:
+    """The same points after half a turn about x: y down, the face towards -z."""
+    turned = torch.tensor([1.0, -1.0, -1.0])
+    return replace(points, positions=points.positions * turned, normals=points.normals * turned)
 
 
 def gaussian_columns(points: Points) -> dict[str, np.ndarray]:

@@ -219,8 +219,10 @@ def test_glb_textures_are_pictures_in_the_file_without_vertex_colours(wrapped, t
 
 
 def test_obj_textures_lie_beside_the_file(wrapped, tmp_path):
-    save_mesh(wrapped, tmp_path / "my head.obj")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["my head.mtl", "my head.obj", "my head.png"]
+    written = save_mesh(wrapped, tmp_path / "my head.obj")
+    assert sorted(path.name for path in written) == ["my head.obj", "my_head.mtl", "my_head.png"]
+    assert set(tmp_path.iterdir()) == set(written)
+    assert "mtllib my_head.mtl" in (tmp_path / "my head.obj").read_text() and "map_Kd my_head.png" in written[1].read_text()
     solid = trimesh.load(tmp_path / "my head.obj", force="mesh", process=False)
     assert solid.is_watertight and len(solid.faces) == len(wrapped.faces)
     assert np.allclose(np.sort(solid.visual.uv[:, 1]), np.sort(1 - wrapped.uvs[:, 1].numpy()), atol=1e-5)

@@ -76,6 +76,15 @@ def test_gaussians_have_the_usual_columns_and_units(points, tmp_path):
     assert np.exp(table["scale_2"][0]) == pytest.approx(0.08 * points.spacing, rel=1e-4)
 
 
+def test_gaussians_lie_as_viewers_expect_unless_told(points, tmp_path):
+    save_points(points, tmp_path / "down.ply", "gaussians.ply")
+    save_points(points, tmp_path / "up.ply", "gaussians.ply", gaussians_y_up=True)
+    down, up = read_gaussians(tmp_path / "down.ply"), read_gaussians(tmp_path / "up.ply")
+    assert np.array_equal(up["y"], points.positions[:, 1].numpy())
+    for turned, sign in (("x", 1), ("y", -1), ("z", -1)):
+        assert np.array_equal(down[turned], sign * up[turned]) and np.array_equal(down[f"n{turned}"], sign * up[f"n{turned}"])
+
+
 def test_the_thin_axis_of_every_gaussian_is_its_normal(points):
     normals = torch.cat([points.normals, torch.tensor([[0.0, 0.0, -1.0], [0.0, 0.0, 1.0]])])
     columns = gaussian_columns(type(points)(normals, normals, normals, 0.01))
