@@ -23,7 +23,7 @@ from portrait3d_core.stages.distill import distill
 from portrait3d_core.stages.latents import random_portrait
 from portrait3d_core.stages.orbit import OrbitSettings, Views, orbit
 
-from .measure import Counts, measure
+from .measure import Counts, allocated_peak_bytes, measure
 from .subjects import SIZES, Subject, make_subject
 
 AXES = {"frames": (8, 16, 32, 64), "views": (1, 2, 4), "portraits": (1, 2, 4)}
@@ -32,7 +32,7 @@ HEADER = f"{'what':<12}{'count':>6}{'wall s':>10}{'s each':>10}{'CPU s':>10}{'sa
 
 @dataclass(frozen=True)
 class Point:
-    """One line. extra_mb: peak memory beyond what was there before and the result itself."""
+    """One line. extra_mb: most memory that tensors take up at once, beyond those of before and the result."""
 
     axis: str
     count: int
@@ -78,8 +78,9 @@ def curve(axis: str, subject: Subject, numbers: tuple[int, ...], side: int) -> I
         sizes: list[int] = []
         work, counts = works[axis](subject, number, side), Counts(features, hidden)
         cost = measure(lambda work=work, sizes=sizes: sizes.append(work()), subject.device, 1, 0.0, counts)
-        kept_mb = sizes[0] / 2**20 if subject.device.type == "cpu" else 0.0  # frames lie on the CPU
-        yield Point(axis, number, cost.wall_s, cost.cpu_s, counts.samples, cost.peak_mb - kept_mb)
+        on_cpu = subject.device.type == "cpu"  # frames lie there, whatever the device
+        extra_mb = (allocated_peak_bytes(work) - sizes[0]) / 2**20 if on_cpu else cost.peak_mb
+        yield Point(axis, number, cost.wall_s, cost.cpu_s, counts.samples, extra_mb)
 
 
 def frames(subject: Subject, count: int, side: int) -> Callable[[], int]:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, fields
+from itertools import accumulate
 from pathlib import Path
 
 import torch
@@ -81,6 +82,14 @@ def _peak_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return resident_bytes("VmHWM") if sys.platform == "linux" else 0
+
+
+def allocated_peak_bytes(work: Callable[[], object]) -> int:
+    """The most that a run's tensors in main memory take up at once, by torch's own account, which repeats exactly."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        work()
+    events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]  # type: ignore[union-attr]
+    return max(accumulate(event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())))
 
 
 def resident_bytes(key: str) -> int:
