@@ -23,10 +23,14 @@ from .rays import camera_rays
 if TYPE_CHECKING:
     from ..portrait.portrait import Portrait
 
-COARSE_SAMPLES, FINE_SAMPLES = 40, 48
-"""Points per ray that look for the head, and points between the first and the last place where something was found."""
+COARSE_SAMPLES = 40
+"""Points per ray that look for the head."""
+SECTIONS, SECTION = 4, 12
+"""Parts of a ray between the first and the last place where something was found, and intervals in each."""
 NOTHING = 0.003
 """Optical depths below this are not seen."""
+HIDDEN = 0.01
+"""A ray ends with the part that leaves less light than this for what comes after."""
 
 
 @dataclass(frozen=True)
@@ -88,19 +92,22 @@ def view(voxels: Voxels, camera: Cameras, resolution: int) -> Tensor:
     """
     camera = camera.to(voxels.density.device)
     first, last = _extent(voxels, camera, resolution)
-    hit = (first < last).nonzero()[:, 0]
-    first, last = first[hit, None], last[hit, None]
-    origins, directions = (rays[0, hit] for rays in camera_rays(camera, resolution))
-    depths = first + (last - first) * torch.linspace(0, 1, FINE_SAMPLES).to(first)
-    points = _along(origins, directions, depths)
-    weights = _interval_weights(voxels.at(voxels.density, points)[0], depths)
-    ray, sample = (weights > NOTHING).nonzero(as_tuple=True)
-    weight = weights[ray, sample, None]
-    middle = (points[ray, sample] + points[ray, sample + 1]) / 2
-    seen = torch.cat([voxels.at(voxels.colour, middle).mT * weight, weight], dim=1)
-    colour, opacity = seen.new_zeros(len(hit), 4).index_add_(0, ray, seen).split([3, 1], dim=1)
-    picture = seen.new_zeros(resolution**2, 4)
-    picture[hit] = torch.cat([colour / opacity.clamp_min(NOTHING), opacity], dim=1).clamp(0, 1)
+    origins, directions = (rays[0] for rays in camera_rays(camera, resolution))
+    seen, light = first.new_zeros(resolution**2, 4), torch.ones_like(first)
+    for section in torch.linspace(0, 1, SECTIONS * SECTION + 1).to(first).unfold(0, SECTION + 1, SECTION):
+        alive = ((first < last) & (light > HIDDEN)).nonzero()[:, 0]
+        near = first[alive, None]
+        depths = near + (last[alive, None] - near) * section
+        points = _along(origins[alive], directions[alive], depths)
+        optical_depth = _optical_depths(voxels.at(voxels.density, points)[0], depths)
+        weights = _shares(optical_depth) * light[alive, None]
+        ray, sample = (weights > NOTHING).nonzero(as_tuple=True)
+        weight = weights[ray, sample, None]
+        middle = (points[ray, sample] + points[ray, sample + 1]) / 2
+        seen.index_add_(0, alive[ray], torch.cat([voxels.at(voxels.colour, middle).mT * weight, weight], dim=1))
+        light[alive] *= torch.exp(-optical_depth.sum(dim=1))
+    colour, opacity = seen.split([3, 1], dim=1)
+    picture = torch.cat([colour / opacity.clamp_min(NOTHING), opacity], dim=1).clamp(0, 1)
     return rearrange(picture, "(row column) rgba -> row column rgba", row=resolution)
 
 
@@ -129,8 +136,12 @@ def _along(origins: Tensor, directions: Tensor, depths: Tensor) -> Tensor:
     return origins[:, None] + depths[..., None] * directions[:, None]
 
 
-def _interval_weights(density: Tensor, depths: Tensor) -> Tensor:
-    """Weights [R, S-1] in the pixel of the intervals between samples of ``density`` [R, S] at ``depths`` [R, S]."""
-    optical_depth = (density[:, 1:] + density[:, :-1]) / 2 * depths.diff(dim=1)
+def _optical_depths(density: Tensor, depths: Tensor) -> Tensor:
+    """Of the intervals [R, S-1] between samples of ``density`` [R, S] at ``depths`` [R, S]."""
+    return (density[:, 1:] + density[:, :-1]) / 2 * depths.diff(dim=1)
+
+
+def _shares(optical_depth: Tensor) -> Tensor:
+    """What each interval [R, S] adds of the light that enters the first one."""
     before = F.pad(optical_depth.cumsum(dim=1)[:, :-1], (1, 0))
     return (1 - torch.exp(-optical_depth)) * torch.exp(-before)

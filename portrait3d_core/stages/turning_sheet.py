@@ -31,8 +31,8 @@ class TurningSheetSettings(Settings):
         24, "columns, evenly around the head: the first is the front, the next is seen from further towards +x", least=1
     )
     pitches_deg: tuple[float, ...] = setting((25.0, 0.0, -25.0), "rows, heights of the camera in degrees above eye level")
-    resolution: int = setting(128, "side of a picture in pixels, even", least=2)
-    voxels: int = setting(112, "cells along a side of the cube the portrait is baked into, even", least=2)
+    resolution: int = setting(256, "side of a picture in pixels, even", least=2)
+    voxels: int = setting(128, "cells along a side of the cube the portrait is baked into, even", least=2)
 
     def __post_init__(self) -> None:
         super().__post_init__()
