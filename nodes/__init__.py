@@ -29,6 +29,9 @@ NODES = {
     "render_views": "Portrait3DRenderViews",
     "seeds": "Portrait3DSeeds",
     "text_to_portrait": "Portrait3DTextToPortrait",
+    "render_options": "Portrait3DRenderOptions",
+    "view_control": "Portrait3DViewControl",
+    "mesh_options": "Portrait3DMeshOptions",
 }
 """Module of this package: node class in it. The class name is also the node id that saved workflows hold."""
 

@@ -27,16 +27,16 @@ from .host.sockets import CATEGORY, PortraitSocket
 from .host.widgets import (
     FROM_PROFILE,
     choice_from_profile,
-    control_inputs,
+    control_input,
     guidance_inputs,
     number_from_profile,
     overridden,
     preview_input,
     profile_input,
     profile_named,
+    profile_ui,
     seed_input,
     side_inputs,
-    taken_control,
 )
 
 
@@ -83,7 +83,7 @@ class Portrait3DDistill(io.ComfyNode):
                     "source", optional=True, tooltip="Describes the portrait as it is now; helps the loss reference_delta."
                 ),
                 *side_inputs(),
-                *control_inputs(),
+                control_input(),
                 resume_input(),
             ],
             outputs=[PortraitSocket.Output(display_name="portrait", tooltip="The changed portrait.")],
@@ -103,16 +103,17 @@ class Portrait3DDistill(io.ComfyNode):
         source: Conditioning | None = None,
         side: Conditioning | None = None,
         back: Conditioning | None = None,
+        control: ViewControl | None = None,
         resume: bool = True,
         **widgets,
     ) -> io.NodeOutput:
-        control = taken_control(widgets)
-        settings = distill_settings(distill_of(profile), control, **widgets)
+        sizes = max(portrait.trigrid.levels), (native_px := native_resolution(model.model.model_config))
+        settings = distill_settings(distill_of(profile, *sizes), control, **widgets)
         texts = connected(positive=positive, negative=negative, source=source, side=side, back=back)
         prompt = target_prompt(texts)
         source_prompt = None if source is None else SOURCE_PROMPT
 
-        needed = estimate_distill(portrait, settings, native_resolution(model.model.model_config))
+        needed = estimate_distill(portrait, settings, native_px)
         keep = session_keeper(resume, model, vae, texts, control)
 
         def stage(diffusion: ComfyDiffusionModel) -> Portrait:
@@ -120,12 +121,13 @@ class Portrait3DDistill(io.ComfyNode):
                 return distill(on_device(portrait), diffusion, prompt, settings, source_prompt=source_prompt, job=job)
 
         session = {"views": settings.views.per_step, "seed": seed, "control": control, "memory_bytes": needed.memory_bytes}
-        return io.NodeOutput(to_wire(run_with_diffusion_model(model, vae, texts, stage, **session)))
+        changed = run_with_diffusion_model(model, vae, texts, stage, **session)
+        return io.NodeOutput(to_wire(changed), ui=profile_ui(profile, *sizes))
 
 
-def distill_of(profile: str) -> DistillSettings:
+def distill_of(profile: str, *sizes: int) -> DistillSettings:
     """The settings of a profile. Raises SettingsError."""
-    return profile_named(profile).distill
+    return profile_named(profile, *sizes).distill
 
 
 def distill_settings(

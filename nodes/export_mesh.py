@@ -10,20 +10,19 @@ from comfy_api.latest import io
 from ..portrait3d_core.errors import SettingsError
 from ..portrait3d_core.portrait.portrait import Portrait
 from ..portrait3d_core.runtime.job import Job
-from ..portrait3d_core.runtime.settings import check_choice
-from ..portrait3d_core.stages.mesh.mesh import extract_mesh, save_mesh
+from ..portrait3d_core.stages.mesh.mesh import MeshSettings, extract_mesh, save_mesh
 from ..portrait3d_core.stages.mesh.mesh_file import FORMATS, check_format
 from ..portrait3d_core.stages.mesh.points import POINT_FORMATS, sample_surface, save_points
 from .host.folders import new_output_file
 from .host.history import MODELS_3D, written_files
 from .host.memory import on_device
+from .host.mesh_options import UP, MeshOptions
 from .host.mesh_wire import File3DSocket, comfy_file, comfy_mesh, workflow_texts
 from .host.progress import report_progress, show_text
 from .host.schema import schema
-from .host.sockets import CATEGORY, PortraitSocket
-from .host.widgets import FROM_PROFILE, overridden, profile_input, profile_named
+from .host.sockets import CATEGORY, MeshOptionsSocket, PortraitSocket
+from .host.widgets import number_from_profile, overridden, profile_input, profile_named, profile_ui
 
-DOWN, UP = "y down", "y up"
 VERTEX_COLOURS, TEXTURE = "vertex colours", "texture"
 
 
@@ -34,7 +33,7 @@ class Portrait3DExportMesh(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="Portrait3DExportMesh",
-            display_name="Export Mesh",
+            display_name="Export Mesh (GLB)",
             category=CATEGORY,
             search_aliases=["save GLB", "3D model", "marching cubes", "bake texture", "point cloud", "gaussian splat"],
             description=(
@@ -59,23 +58,27 @@ class Portrait3DExportMesh(io.ComfyNode):
                     ),
                 ),
                 profile_input(),
+                number_from_profile("resolution", mesh_of, "resolution", most=1024, more="256 gives 2.7 mm in a box of 0.7 m."),
+                io.Combo.Input(
+                    "colour",
+                    options=[VERTEX_COLOURS, TEXTURE],
+                    default=VERTEX_COLOURS,
+                    tooltip=(
+                        "vertex colours: fast; detail depends on the resolution. texture: a picture wrapped around the head, "
+                        "made from views all around; closer to the renderings. For glb, obj and points."
+                    ),
+                ),
                 io.Int.Input(
-                    "resolution",
-                    default=-1,
-                    min=-1,
-                    max=1024,
-                    tooltip="Voxels along the box (0.7 m: 256 gives 2.7 mm detail). At least 16. -1 takes the profile's.",
+                    "texture_size",
+                    default=1024,
+                    min=256,
+                    max=4096,
+                    step=256,
+                    tooltip="Side of the texture, in pixels. Does not count for vertex colours.",
                 ),
-                io.Float.Input(
-                    "level",
-                    default=0.0,
-                    min=0.0,
-                    max=10000.0,
-                    step=1.0,
-                    tooltip="Density at which the surface lies, in 1/m. 0 finds the one that pictures show.",
+                MeshOptionsSocket.Input(
+                    "options", optional=True, tooltip="From Mesh Options: level, cut, light, points, which way is up."
                 ),
-                io.Boolean.Input("largest_only", default=True, tooltip="Keep only the largest piece, without floating crumbs."),
-                *look_inputs(),
             ],
             outputs=[
                 io.String.Output(display_name="path", tooltip="The file in the output folder, for Preview 3D."),
@@ -94,95 +97,34 @@ class Portrait3DExportMesh(io.ComfyNode):
         format: str,
         profile: str,
         resolution: int,
-        level: float,
-        largest_only: bool,
         colour: str = VERTEX_COLOURS,
         texture_size: int = 1024,
-        unlit: bool = True,
-        points: int = 100_000,
-        bottom: float = FROM_PROFILE,
-        gaussians_up: str = DOWN,
+        options: MeshOptions | None = None,
     ) -> io.NodeOutput:
         check_look(format, colour)
-        check_choice("gaussians_up", gaussians_up, (DOWN, UP))
+        options = options or MeshOptions()
         file = new_output_file(filename_prefix, "." + format.split(".")[-1])
-        base = overridden(profile_named(profile).mesh, resolution=resolution, bottom_m=bottom)
+        finest = max(portrait.trigrid.levels)
+        base = overridden(mesh_of(profile, finest), resolution=resolution, bottom_m=options.bottom)
         texels = texture_size if colour == TEXTURE else None
-        settings = replace(base, level=level or None, largest_only=largest_only, texture_size=texels)
+        settings = replace(base, level=options.level or None, largest_only=options.largest_only, texture_size=texels)
         mesh = extract_mesh(on_device(portrait), settings, Job(on_step=report_progress()))
         if format in POINT_FORMATS:
-            surface = sample_surface(mesh, points, torch.Generator().manual_seed(0))
-            save_points(surface, file.path, format, gaussians_y_up=gaussians_up == UP)
+            surface = sample_surface(mesh, options.points, torch.Generator().manual_seed(0))
+            save_points(surface, file.path, format, gaussians_y_up=options.gaussians_up == UP)
             written = [file.path]
-            size = f"{points:,} points"
+            size = f"{options.points:,} points"
         else:
-            written = save_mesh(mesh, file.path, unlit=unlit, extras=workflow_texts(cls.hidden))
+            written = save_mesh(mesh, file.path, unlit=options.unlit, extras=workflow_texts(cls.hidden))
             size = f"{len(mesh.faces):,} triangles"
         show_text(cls.hidden.unique_id, f"output/{file.relative}: {size}, level {mesh.level:.0f} / m")
-        outputs = (file.relative, comfy_mesh(mesh, unlit=unlit), comfy_file(file.path))
-        return io.NodeOutput(*outputs, ui=written_files(MODELS_3D, file.relative, written))
+        outputs = (file.relative, comfy_mesh(mesh, unlit=options.unlit), comfy_file(file.path))
+        return io.NodeOutput(*outputs, ui=written_files(MODELS_3D, file.relative, written) | profile_ui(profile, finest))
 
 
-def look_inputs() -> list:
-    """How the surface is coloured."""
-    return [
-        io.Combo.Input(
-            "colour",
-            options=[VERTEX_COLOURS, TEXTURE],
-            default=VERTEX_COLOURS,
-            optional=True,
-            tooltip=(
-                "vertex colours: fast; detail depends on the resolution. texture: a picture wrapped around the head, made "
-                "from views all around; closer to the renderings. For glb, obj and points."
-            ),
-        ),
-        io.Int.Input(
-            "texture_size",
-            default=1024,
-            min=256,
-            max=4096,
-            step=256,
-            optional=True,
-            tooltip="Side of the texture, in pixels. Does not count for vertex colours.",
-        ),
-        io.Boolean.Input(
-            "unlit",
-            default=True,
-            optional=True,
-            tooltip=(
-                "GLB: show the colours as they are, because the portrait's light is in them. Off: let the viewer's lamps "
-                "shade the head."
-            ),
-        ),
-        io.Int.Input(
-            "points",
-            default=100_000,
-            min=1000,
-            max=2_000_000,
-            step=1000,
-            optional=True,
-            tooltip="Number of points or Gaussians of the formats points.ply and gaussians.ply.",
-        ),
-        io.Float.Input(
-            "bottom",
-            default=FROM_PROFILE,
-            min=FROM_PROFILE,
-            max=0.5,
-            step=0.01,
-            optional=True,
-            tooltip=(
-                "Height of the flat cut at the bottom, in metres; 0 is the neck joint. -1 cuts where pictures from the front "
-                "end, about 0.14 m below it."
-            ),
-        ),
-        io.Combo.Input(
-            "gaussians_up",
-            options=[DOWN, UP],
-            default=DOWN,
-            optional=True,
-            tooltip="gaussians.ply: y down is what most splatting viewers show upright; y up is like the other formats.",
-        ),
-    ]
+def mesh_of(profile: str, *sizes: int) -> MeshSettings:
+    """The settings of a profile. Raises SettingsError."""
+    return profile_named(profile, *sizes).mesh
 
 
 def check_look(format: str, colour: str) -> None:

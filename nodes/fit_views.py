@@ -23,6 +23,7 @@ from .host.widgets import (
     overridden,
     preview_input,
     profile_input,
+    profile_ui,
     refine_settings,
     seed_input,
 )
@@ -74,7 +75,8 @@ class Portrait3DFitViews(io.ComfyNode):
         resume: bool = True,
         perceptual: str = NO_PERCEPTUAL,
     ) -> io.NodeOutput:
-        base, side = refine_settings(profile), images.shape[1]
+        finest = max(portrait.trigrid.levels)
+        base, side = refine_settings(profile, finest), images.shape[1]
         settings = overridden(base, passes=passes, preview_every=preview_every)
         settings = replace(settings, resolution=side, crop=min(base.crop, side))
         with autograd():
@@ -84,4 +86,4 @@ class Portrait3DFitViews(io.ComfyNode):
             needed = estimate_fit(portrait, settings, len(views), perceptual=distance is not None)
             with long_run(cls.hidden.unique_id, seed, run_keeper(resume), needed) as job:
                 fitted = fit_views(start, views, cameras, settings, masks=counts, perceptual=distance, job=job)
-        return io.NodeOutput(to_wire(fitted))
+        return io.NodeOutput(to_wire(fitted), ui=profile_ui(profile, finest))

@@ -7,15 +7,14 @@ from comfy_api.latest import io
 
 from ..portrait3d_core.cameras.cameras import Cameras, frontal_camera
 from ..portrait3d_core.portrait.portrait import Portrait
-from ..portrait3d_core.rendering.render import RenderSettings
 from ..portrait3d_core.runtime.job import Job
 from ..portrait3d_core.stages.latents import interpolate_portraits, walk, walk_weights
-from ..portrait3d_core.stages.orbit import OrbitSettings
+from .host.looks import background_input, options_input, orbit_settings, resolution_input
 from .host.memory import ManagedGenerator, to_wire
 from .host.progress import report_progress
 from .host.schema import schema
 from .host.sockets import CATEGORY, GeneratorSocket, PortraitSocket
-from .render_orbit import background_named, camera_path, look_inputs
+from .render_orbit import camera_path
 
 PATHS = ("front", "turntable", "sway")
 
@@ -51,8 +50,9 @@ class Portrait3DInterpolatePortraits(io.ComfyNode):
                     options=list(PATHS),
                     tooltip="Camera. front: still. turntable: once around the head meanwhile. sway: gently to and fro.",
                 ),
-                io.Int.Input("resolution", default=256, min=32, max=1024, step=8, tooltip="Side of a picture, in pixels."),
-                *look_inputs(),
+                resolution_input(),
+                background_input(),
+                options_input(),
             ],
             outputs=[
                 PortraitSocket.Output(display_name="portrait", tooltip="The head at the chosen amount."),
@@ -72,14 +72,10 @@ class Portrait3DInterpolatePortraits(io.ComfyNode):
         loop: bool,
         smooth: bool,
         path: str,
-        resolution: int,
-        samples: int,
-        superresolution: bool,
-        background: str,
+        **rendering,
     ) -> io.NodeOutput:
         network = generator.on_device()
-        rays = RenderSettings(resolution=resolution, coarse_samples=samples, fine_samples=samples)
-        settings = OrbitSettings(rays, superresolution, background_named(background))
+        settings = orbit_settings(start, **rendering, normals=False)
         weights = walk_weights(2, frames, smooth=smooth, loop=loop)
         cameras = walk_cameras(path, frames, network.config.scene.focal).to(network.w_avg.device)
         views = list(walk(network, [start, end], weights, cameras, settings, Job(on_step=report_progress())))

@@ -30,6 +30,7 @@ from .host.widgets import (
     preview_input,
     profile_input,
     profile_named,
+    profile_ui,
     seed_input,
 )
 
@@ -41,7 +42,7 @@ class Portrait3DInvertImage(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="Portrait3DInvertImage",
-            display_name="Invert Image to Portrait",
+            display_name="Invert Image (Photo To 3D Face)",
             category=CATEGORY,
             search_aliases=["photo to 3D", "image to 3D head", "GAN inversion", "face reconstruction", "selfie to 3D"],
             description=(
@@ -107,7 +108,8 @@ class Portrait3DInvertImage(io.ComfyNode):
         perceptual: str = NO_PERCEPTUAL,
         **widgets,
     ) -> io.NodeOutput:
-        settings = invert_settings(invert_of(profile), **widgets)
+        finest = max(generator.network.config.levels)
+        settings = invert_settings(invert_of(profile, finest), **widgets)
         with autograd():
             shots, remark = photos(image, mask, cameras, landmarks)
             distance = chosen_perceptual(perceptual)
@@ -123,12 +125,12 @@ class Portrait3DInvertImage(io.ComfyNode):
                 )
         if remark:
             show_text(cls.hidden.unique_id, remark)
-        return io.NodeOutput(to_wire(found.portrait), found.aligned.cpu(), found.camera)
+        return io.NodeOutput(to_wire(found.portrait), found.aligned.cpu(), found.camera, ui=profile_ui(profile, finest))
 
 
-def invert_of(profile: str) -> InvertSettings:
+def invert_of(profile: str, *sizes: int) -> InvertSettings:
     """The settings of a profile for a user's photo. Raises SettingsError."""
-    return profile_named(profile).invert_photo
+    return profile_named(profile, *sizes).invert_photo
 
 
 def tuning_of(profile: str) -> TuningSettings:

@@ -31,6 +31,7 @@ class Portrait3DLoadPortrait(io.ComfyNode):
                 "original programs (.pth, .pt, .pkl)."
             ),
             is_output_node=True,
+            hidden=[io.Hidden.extra_pnginfo],
             inputs=[
                 io.Combo.Input(
                     "portrait_file",
@@ -56,7 +57,7 @@ class Portrait3DLoadPortrait(io.ComfyNode):
     @classmethod
     def execute(cls, portrait_file: str, generator: ManagedGenerator | None = None) -> io.NodeOutput:
         portrait = to_wire(read_portrait(portrait_path(portrait_file), generator))
-        return io.NodeOutput(portrait, ui=turntable_ui(portrait))
+        return io.NodeOutput(portrait, ui=turntable_ui(portrait, cls.hidden))
 
 
 def read_portrait(path: Path, generator: ManagedGenerator | None) -> Portrait:

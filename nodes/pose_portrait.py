@@ -28,7 +28,7 @@ class Portrait3DPosePortrait(io.ComfyNode):
             ),
             inputs=[
                 PortraitSocket.Input("portrait", tooltip="The portrait to pose. Its pose is replaced; all 0 resets it."),
-                *pose_inputs(optional=False),
+                *pose_inputs(),
                 GeneratorSocket.Input(
                     "generator", optional=True, tooltip="Where the body model comes from, for portraits without one."
                 ),

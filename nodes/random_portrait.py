@@ -20,7 +20,7 @@ class Portrait3DRandomPortrait(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="Portrait3DRandomPortrait",
-            display_name="Random Portrait",
+            display_name="Random Portrait (3D Head)",
             category=CATEGORY,
             search_aliases=["random head", "3D face generator", "sample GAN", "text to 3D start"],
             description="Draws a random head from the generator, without text or photo.",

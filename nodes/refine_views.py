@@ -10,23 +10,25 @@ from comfy_api.latest import io
 from ..portrait3d_core.portrait.portrait import Portrait
 from ..portrait3d_core.stages.estimate import estimate_refine
 from ..portrait3d_core.stages.refine.refine import refine
+from .host.control import ViewControl
 from .host.diffusion_model import ComfyDiffusionModel, Conditioning, connected, run_with_diffusion_model, target_prompt
 from .host.folders import NO_PERCEPTUAL
 from .host.long_run import long_run, resume_input, session_keeper
 from .host.memory import on_device, to_wire
+from .host.model_checks import native_resolution
 from .host.perceptual import chosen_perceptual, perceptual_input
 from .host.schema import schema
 from .host.sockets import CATEGORY, PortraitSocket
 from .host.widgets import (
-    control_inputs,
+    control_input,
     guidance_inputs,
     number_from_profile,
     overridden,
     profile_input,
+    profile_ui,
     refine_settings,
     seed_input,
     side_inputs,
-    taken_control,
 )
 
 
@@ -57,7 +59,7 @@ class Portrait3DRefineViews(io.ComfyNode):
                 number_from_profile("passes", refine_settings, "passes"),
                 seed_input(),
                 *side_inputs(),
-                *control_inputs(),
+                control_input(),
                 resume_input(),
                 perceptual_input("only pixels and, in most profiles, edges are compared"),
             ],
@@ -77,13 +79,14 @@ class Portrait3DRefineViews(io.ComfyNode):
         seed: int,
         side: Conditioning | None = None,
         back: Conditioning | None = None,
+        control: ViewControl | None = None,
         resume: bool = True,
         perceptual: str = NO_PERCEPTUAL,
         **widgets,
     ) -> io.NodeOutput:
-        control = taken_control(widgets)
+        sizes = max(portrait.trigrid.levels), native_resolution(model.model.model_config)
         hint = "none" if control is None else control.hint
-        settings = overridden(refine_settings(profile), hint=hint, **widgets)
+        settings = overridden(refine_settings(profile, *sizes), hint=hint, **widgets)
         texts = connected(positive=positive, negative=negative, side=side, back=back)
         prompt = target_prompt(texts)
 
@@ -96,4 +99,5 @@ class Portrait3DRefineViews(io.ComfyNode):
                 return refine(on_device(portrait), diffusion, prompt, settings, perceptual=distance, job=job)
 
         session = {"views": 1, "seed": seed, "control": control, "memory_bytes": needed.memory_bytes}
-        return io.NodeOutput(to_wire(run_with_diffusion_model(model, vae, texts, stage, **session)))
+        refined = run_with_diffusion_model(model, vae, texts, stage, **session)
+        return io.NodeOutput(to_wire(refined), ui=profile_ui(profile, *sizes))

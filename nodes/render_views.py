@@ -11,12 +11,12 @@ from ..portrait3d_core.cameras.paths import rows_of_views
 from ..portrait3d_core.portrait.portrait import Portrait
 from ..portrait3d_core.runtime.job import Job
 from ..portrait3d_core.stages.orbit import orbit, view_hints
+from .host.looks import background_input, options_input, orbit_settings, resolution_input
 from .host.memory import on_device
 from .host.progress import report_progress
 from .host.schema import schema
 from .host.sockets import CATEGORY, CamerasSocket, PortraitSocket
 from .host.viewer_camera import begun_at, camera_info, viewer_camera_inputs, viewer_camera_output
-from .render_orbit import look_inputs, orbit_settings
 
 
 class Portrait3DRenderViews(io.ComfyNode):
@@ -74,9 +74,10 @@ class Portrait3DRenderViews(io.ComfyNode):
                     step=0.01,
                     tooltip="Opening angle of the camera in degrees. Larger shows more around the head, which gets smaller.",
                 ),
-                io.Int.Input("resolution", default=512, min=32, max=1024, step=8, tooltip="Side of a picture, in pixels."),
-                *look_inputs(),
+                resolution_input(),
+                background_input(),
                 *viewer_camera_inputs(),
+                options_input(),
             ],
             outputs=[
                 io.Image.Output(display_name="images", tooltip="The views; rows change fastest."),
@@ -108,7 +109,7 @@ class Portrait3DRenderViews(io.ComfyNode):
         head = on_device(portrait)
         layout = rows_of_views(count, pitch, rows, first_yaw_deg=first_yaw, focal=focal_of(field_of_view))
         cameras = begun_at(layout, head, camera, camera_space)
-        views = orbit(head, cameras, orbit_settings(**rendering), Job(on_step=report_progress()))
+        views = orbit(head, cameras, orbit_settings(portrait, **rendering), Job(on_step=report_progress()))
         depth, normals, edges = view_hints(views, "depth", "normal", "edges")
         start = camera_info(head, cameras)
         return io.NodeOutput(views.rgb, views.mask, depth, normals, views.cameras, edges, start)

@@ -30,7 +30,7 @@ class Portrait3DTextToPortrait(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="Portrait3DTextToPortrait",
-            display_name="Text To Portrait",
+            display_name="Text To Portrait (3D Avatar)",
             category=CATEGORY,
             search_aliases=["text to 3D head", "prompt to avatar", "character creator", "head from text", "PI3D"],
             description=(

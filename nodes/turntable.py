@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import folder_paths
 
@@ -23,12 +24,16 @@ QUALITY = 85
 SETTINGS = TurningSheetSettings()
 
 
-def turntable_ui(portrait: Portrait) -> dict[str, list[dict]]:
+def turntable_ui(portrait: Portrait, hidden: Any) -> dict[str, list[dict]]:
     """The ``ui`` of a node that shows ``portrait``: where its sheet lies and how it is laid out.
+
+    Nothing is drawn for a prompt that does not come from a canvas, which ``hidden.extra_pnginfo`` would hold.
 
     The sheet's name tells the head, the pose and the layout, so a sheet that is there already is not rendered again. Where
     the temp folder cannot be written the node goes on without a preview.
     """
+    if not (hidden.extra_pnginfo or {}).get("workflow"):
+        return {UI_KEY: []}
     head = (portrait.trigrid, portrait.decoder, portrait.to_rgb, portrait.scene, portrait.body and portrait.body.pose)
     name = f"turntable_{fingerprint(*head, SETTINGS)}.webp"
     path = Path(folder_paths.get_temp_directory()) / SUBFOLDER / name

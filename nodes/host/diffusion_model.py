@@ -122,7 +122,7 @@ class ComfyDiffusionModel:
         Raises GuidanceError when the session has none.
         """
         if self._control is None:
-            raise GuidanceError("There are hints, but no ControlNet", fix="connect one to control_net")
+            raise GuidanceError("There are hints, but no ControlNet", fix="connect Control Views")
         return replace(prompt, hints=resize_images(hints.to(self.device), self.native_resolution))
 
     def encode(self, images: Tensor) -> Tensor:
@@ -228,6 +228,7 @@ def run_with_diffusion_model(
     check_usable(model, vae)
     if control is not None:
         check_takes_control(model)
+        control = replace(control)  # the wire's own is not written into
     resident = model.clone()
     resident.set_additional_models(EXTRA_MODELS_KEY, [vae.patcher])
     leave_room(resident, memory_bytes)

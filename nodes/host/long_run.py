@@ -65,7 +65,7 @@ def long_run(node_id: str, seed: int, keep: RunKeeper, estimate: Estimate) -> It
         yield Job(seed, show, keep)
     except BaseException:
         if show.last is not None:
-            again = "; run again to continue" if keep.store is not None else ""
+            again = f"; run again with seed {seed} to continue" if keep.store is not None else ""
             show.say(f"stopped at step {show.last.step} of {show.last.total}{again}")
         raise
     keep.finish()

@@ -20,3 +20,12 @@ LandmarksSocket = io.Custom("FACE_LANDMARKS")
 
 CamerasSocket = io.Custom("PORTRAIT3D_CAMERAS")
 """Carries :class:`portrait3d_core.cameras.cameras.Cameras`, on the CPU."""
+
+RenderOptionsSocket = io.Custom("PORTRAIT3D_RENDER_OPTIONS")
+"""Carries :class:`.looks.RenderOptions`."""
+
+ViewControlSocket = io.Custom("PORTRAIT3D_CONTROL")
+"""Carries :class:`.control.ViewControl`, or None for no ControlNet."""
+
+MeshOptionsSocket = io.Custom("PORTRAIT3D_MESH_OPTIONS")
+"""Carries :class:`.mesh_options.MeshOptions`."""

@@ -11,15 +11,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from comfy_api.latest import io
 
-from ...portrait3d_core.presets import PROFILES, Profile
+from ...portrait3d_core.presets import AUTO, PROFILES, Profile, suited
 from ...portrait3d_core.presets.built_in import REFINE as BUILT_IN_REFINE
-from ...portrait3d_core.rendering.hints import HintName
 from ...portrait3d_core.runtime.settings import MAX_SEED, MAX_STEPS, Limits, Settings, check_choice, limits_of
-from ...portrait3d_core.stages.distill import DistillSettings
 from ...portrait3d_core.stages.pose import LIMITS_DEG, Angles, PoseSettings
 from ...portrait3d_core.stages.refine.settings import RefineSettings
-from .control import ViewControl
-from .sockets import PortraitSocket
+from .sockets import PortraitSocket, ViewControlSocket
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -30,18 +27,24 @@ FROM_PROFILE = -1
 """Value of a number widget that leaves the setting to the profile."""
 PROFILE_CHOICE = "from profile"
 """The same for a dropdown."""
-DEFAULT_PROFILE = "built-in"
+PROFILES_KEY = "portrait3d_profiles"
+"""Option of such a number: what every profile has, for ``web/node_manners.js``, which shows it in place of -1."""
+SUITED_KEY = "portrait3d_profile"
+"""Result of a node for the same script: the profile that it took."""
+FIRST = next(iter(PROFILES))
+"""A profile, to ask what kind of setting a field is."""
 
 
 def profile_input() -> io.Combo.Input:
     """The dropdown of profiles."""
     return io.Combo.Input(
         "profile",
-        options=list(PROFILES),
-        default=DEFAULT_PROFILE,
+        options=[AUTO, *PROFILES],
+        default=AUTO,
         tooltip=(
-            "Set of defaults for everything that is not set here. built-in: for the built-in models, any computer. "
-            "default: for full-size models. paper: the settings of the publication. fast: a fifth of default's work."
+            "Set of defaults for everything that is not set here. auto: built-in where only built-in models work, else "
+            "default. built-in: for the built-in models, any computer. default: for full-size models. paper: the settings of "
+            "the publication. fast: a fifth of default's work."
         ),
     )
 
@@ -79,14 +82,16 @@ def number_from_profile(
 
     settings_of: the stage's settings by the name of a profile.
     """
-    limits = limits_of(type(settings_of(DEFAULT_PROFILE)))[field]
+    limits = limits_of(type(settings_of(FIRST)))[field]
     tooltip = _tooltip(limits.doc, more, f"-1 takes the profile's: {_in_profiles(settings_of, field)}.")
-    return _number(name, limits, FROM_PROFILE, FROM_PROFILE, most, step, tooltip)
+    number = _number(name, limits, FROM_PROFILE, FROM_PROFILE, most, step, tooltip)
+    number.extra_dict = {PROFILES_KEY: {profile: _words(getattr(settings_of(profile), field)) for profile in PROFILES}}
+    return number
 
 
 def choice_from_profile(name: str, settings_of: Callable[[str], Settings], field: str, *, more: str) -> io.Combo.Input:
     """The dropdown of the choices that a field of a stage's settings has; the first leaves it to the profile."""
-    limits = limits_of(type(settings_of(DEFAULT_PROFILE)))[field]
+    limits = limits_of(type(settings_of(FIRST)))[field]
     tooltip = _tooltip(limits.doc, more, f"{PROFILE_CHOICE}: {_in_profiles(settings_of, field)}.")
     return io.Combo.Input(name, options=[PROFILE_CHOICE, *limits.choices], tooltip=tooltip)
 
@@ -105,7 +110,7 @@ def _in_profiles(settings_of: Callable[[str], Settings], field: str) -> str:
     """For example "built-in 60, default 2000"."""
     values = {name: _words(getattr(settings_of(name), field)) for name in PROFILES}
     if len(set(values.values())) == 1:
-        return f"{values[DEFAULT_PROFILE]} in all"
+        return f"{values[FIRST]} in all"
     return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
@@ -164,61 +169,14 @@ def side_inputs() -> list[io.Conditioning.Input]:
     ]
 
 
-def control_inputs() -> list:
-    """An optional ControlNet whose hints are rendered from the portrait; :func:`view_control` reads them."""
-    return [
-        io.ControlNet.Input(
-            "control_net",
-            optional=True,
-            tooltip="Keeps the views to the shape of the portrait given. Its hints are rendered for every camera.",
-        ),
-        io.Combo.Input(
-            "control_hint",
-            options=[name for name in limits_of(DistillSettings)["hint"].choices if name != "none"],
-            optional=True,
-            tooltip=(
-                "What the ControlNet was trained on. depth: near is white. normal: as seen by the camera, red left, green up, "
-                "blue front. mask: the head in white. edges: white lines on black, for line art and canny."
-            ),
-        ),
-        io.Float.Input(
-            "control_strength",
-            default=0.6,
-            min=0.0,
-            max=2.0,
-            step=0.01,
-            optional=True,
-            tooltip="How much the ControlNet counts. 0 leaves it out.",
-        ),
-        *(
-            io.Float.Input(
-                f"control_{end}",
-                default=default,
-                min=0.0,
-                max=1.0,
-                step=0.001,
-                optional=True,
-                tooltip=f"Share of the denoising at which the ControlNet {end}s, as in 'Apply ControlNet': 0 is pure noise.",
-            )
-            for end, default in (("start", 0.0), ("end", 1.0))
-        ),
-    ]
+def control_input() -> io.Custom.Input:
+    """An optional ControlNet whose hints are rendered from the portrait."""
+    return ViewControlSocket.Input(
+        "control", optional=True, tooltip="From Control Views: a ControlNet that keeps the views to the portrait's shape."
+    )
 
 
-def view_control(
-    net: Any = None, hint: HintName = "depth", strength: float = 0.6, start: float = 0.0, end: float = 1.0
-) -> ViewControl | None:
-    """The ControlNet of :func:`control_inputs`, or None when nothing is connected or its strength is 0."""
-    return None if net is None or strength == 0 else ViewControl(net, hint, strength, start, end)
-
-
-def taken_control(widgets: dict[str, Any]) -> ViewControl | None:
-    """:func:`view_control` of those of its inputs that ``widgets`` has; takes them out."""
-    names = [name for name in widgets if name.startswith("control_")]
-    return view_control(**{name.removeprefix("control_"): widgets.pop(name) for name in names})
-
-
-def pose_inputs(*, optional: bool) -> list[io.Float.Input]:
+def pose_inputs() -> list[io.Float.Input]:
     """Six angles: how far neck and head nod, turn and tilt."""
     directions = ("+ looks down", "+ turns the face to the viewer's right", "+ leans to the viewer's left")
     return [
@@ -228,7 +186,6 @@ def pose_inputs(*, optional: bool) -> list[io.Float.Input]:
             min=-limit,
             max=limit,
             step=1.0,
-            optional=optional,
             tooltip=f"{joint.capitalize()}, degrees: {direction}. The head moves on top of the neck.",
         )
         for joint in ("neck", "head")
@@ -246,15 +203,20 @@ def pose_settings(angles: dict[str, float]) -> PoseSettings:
     return PoseSettings(of("neck"), of("head"))
 
 
-def profile_named(name: str) -> Profile:
-    """The profile with this name. Raises SettingsError."""
-    check_choice("profile", name, PROFILES)
-    return PROFILES[name]
+def profile_named(name: str, *sizes: int) -> Profile:
+    """The profile with this name; for "auto" the one that suits networks of these ``sizes``. Raises SettingsError."""
+    check_choice("profile", name, (AUTO, *PROFILES))
+    return PROFILES[suited(*sizes) if name == AUTO else name]
 
 
-def refine_settings(name: str) -> RefineSettings:
+def profile_ui(name: str, *sizes: int) -> dict[str, list[str]]:
+    """The ``ui`` of a node: the name of the profile that :func:`profile_named` gave."""
+    return {SUITED_KEY: [suited(*sizes) if name == AUTO else name]}
+
+
+def refine_settings(name: str, *sizes: int) -> RefineSettings:
     """Refinement settings of a profile; one that skips the refinement by default gets those of the built-in model."""
-    return profile_named(name).refine or BUILT_IN_REFINE
+    return profile_named(name, *sizes).refine or BUILT_IN_REFINE
 
 
 def overridden(settings: AnySettings, **values: Any) -> AnySettings:

@@ -9,9 +9,9 @@ QUICK = {
     "Portrait3DDistill": {"steps": 2, "preview_every": 1},
     "Portrait3DRefineViews": {"edit_steps": 1, "passes": 1},
     "Portrait3DFitViews": {"passes": 1},
-    "Portrait3DRenderViews": {"count": 3, "rows": 1, "resolution": 64, "samples": 8},
-    "Portrait3DInterpolatePortraits": {"frames": 3, "resolution": 32, "samples": 8},
-    "Portrait3DRenderOrbit": {"frames": 3, "resolution": 32, "samples": 8},
+    "Portrait3DRenderViews": {"count": 3, "rows": 1, "resolution": 64},
+    "Portrait3DInterpolatePortraits": {"frames": 3, "resolution": 32},
+    "Portrait3DRenderOrbit": {"frames": 3, "resolution": 32},
     "Portrait3DExportMesh": {"resolution": 32},
 }
 """Smallest budgets: these tests are about the wiring, not about the pictures."""

@@ -27,7 +27,7 @@ SETTINGS = {
 TEXT = "front view, a young woman with fair skin, long wavy red hair, a blue hoodie"
 HEADS = (8, 21)
 """Seeds of the heads to be seen."""
-LOOK = {"resolution": 128, "samples": 24}
+LOOK = {"resolution": 128}
 
 Scenes = dict[str, list[str]]
 """{node id of the picture: [its key in the graph, keys of what is shown to the right of it]}."""
@@ -87,6 +87,9 @@ def gallery() -> tuple[Graph, Scenes]:
     scene(turn, [preview(turn(0))])
     row = add("RenderViews", portrait=other(), count=4, **LOOK)
     scene(row, [preview(row("normals"))])
+    options = add("RenderOptions", samples=8)
+    grainy = add("RenderOrbit", portrait=other(), frames=4, options=options(), **LOOK)
+    scene(options, [grainy()[0], preview(grainy(0))])
     seeds = add("Seeds", seed=HEADS[0], count=4)
     drawn = add("RandomPortrait", generator=generator(), seed=seeds())
     scene(seeds, [drawn()[0], *look(graph, drawn(), count=1)])
@@ -109,6 +112,9 @@ def gallery() -> tuple[Graph, Scenes]:
     scene(add("ViewPrompts", clip=diffusion(1), text="a young woman with long wavy red hair"), [])
     mesh = add("ExportMesh", portrait=other(), filename_prefix="portrait3d/head", profile="built-in", resolution=96)
     scene(mesh, [graph.add("Preview3D", model_file=mesh("path"))()[0]])
+    cut = add("MeshOptions", bottom=0.0)
+    neck = add("ExportMesh", portrait=other(), filename_prefix="portrait3d/neck", resolution=96, options=cut())
+    scene(cut, [neck()[0], graph.add("Preview3D", model_file=neck("path"))()[0]])
     scene(add("SavePortrait", portrait=head(), filename_prefix="portrait3d/another"), [])
     scene(add("SaveLatent", portrait=head(), generator=generator(), filename_prefix="portrait3d_latents/another"), [])
     scene(add("LoadPortrait", portrait_file="head_00001_.safetensors [output]"))

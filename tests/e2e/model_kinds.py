@@ -185,7 +185,7 @@ class RefineViews(refine_views.Portrait3DRefineViews):
 def nodes(parts: SimpleNamespace, portrait: Any) -> dict[str, Any]:
     """SDS Distill and Refine Views with a ControlNet: did they change the portrait, and which hints did the network get?"""
     inputs = {"portrait": portrait, "model": parts.model, "vae": parts.vae, **parts.texts, "profile": "built-in", "seed": 0}
-    inputs |= {"control_net": parts.net, "control_hint": "normal", "resume": False}
+    inputs |= {"control": ViewControl(parts.net, "normal", 0.6, 0.0, 1.0), "resume": False}
     shown: list[Tensor] = []
     note = lambda network, _, named: shown.append(named["hint"].clone())  # noqa: E731
     watch = parts.net.control_model.register_forward_pre_hook(note, with_kwargs=True)
@@ -232,7 +232,7 @@ def refusals() -> dict[str, str]:
 
 def main() -> None:
     quick = replace(BUILT_IN_REFINE, resolution=32, crop=16, view_samples=8, fit_samples=8)
-    refine_views.refine_settings = lambda name: quick
+    refine_views.refine_settings = lambda name, *sizes: quick
     with torch.inference_mode():
         portrait = random_portrait(load_generator(generator_path()), 3, 0.7)
     seen: dict[str, Any] = {"refused": refusals()}

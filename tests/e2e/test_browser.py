@@ -42,9 +42,9 @@ VISITS = {
         "turn": ["Portrait3DRenderOrbit"],
         "look": [550, 420, 1],
     },
-    "text_to_portrait_built_in": {"workflow": WORKFLOWS / "text_to_portrait_built_in.json", "widgets": QUICK},
-    "photo_to_portrait": {"workflow": WORKFLOWS / "photo_to_portrait.json", "widgets": QUICK},
-    "several_seeds": {"workflow": WORKFLOWS / "several_seeds.json", "widgets": QUICK},
+    "02 A sentence becomes a head": {"workflow": WORKFLOWS / "02 A sentence becomes a head.json", "widgets": QUICK},
+    "04 A photo becomes a head": {"workflow": WORKFLOWS / "04 A photo becomes a head.json", "widgets": QUICK},
+    "06 Six heads at once": {"workflow": WORKFLOWS / "06 Six heads at once.json", "widgets": QUICK},
 }
 """Plans for browser.mjs, which explains their keys."""
 SHOWING = ("PreviewImage", "SaveVideo", "Preview3D")

@@ -69,8 +69,7 @@ def test_no_name_reads_what_is_not_listed(comfy, kind, name):
 
 
 def test_numbers_and_choices_that_no_widget_has(comfy):
-    orbit = {"path": "turntable", "frames": 2, "resolution": 32, "pitch": 0.0, "samples": 8, "fps": 12.0}
-    orbit |= {"superresolution": False, "background": "white"}
+    orbit = {"path": "turntable", "frames": 2, "resolution": 32, "pitch": 0.0, "fps": 12.0, "background": "white"}
     for change in (
         {"pitch": NAN},
         {"fps": NAN},

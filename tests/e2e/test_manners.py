@@ -54,8 +54,8 @@ def editing_graph(profile="built-in"):
     graph, models = portrait_graph()
     distilled = graph.add("Portrait3DDistill", **models, profile=profile, steps=1, cfg=2.0, loss="sds", seed=1, preview_every=1)
     orbit = graph.add(
-        "Portrait3DRenderOrbit", portrait=distilled(), path="turntable", frames=2, resolution=32, pitch=0.0, samples=8,
-        superresolution=False, background="portrait", fps=12.0,
+        "Portrait3DRenderOrbit", portrait=distilled(), path="turntable", frames=2, resolution=32, pitch=0.0,
+        background="portrait", fps=12.0,
     )  # fmt: skip
     shown = graph.add("PreviewImage", images=orbit(0))
     save(graph, distilled(), "portrait3d/manners")
@@ -89,7 +89,7 @@ def test_works_with_and_without_a_browsers_metadata(comfy):
     mesh.nodes = prompt
     mesh.add(
         "Portrait3DExportMesh", portrait=[key["distill"], 0], filename_prefix="portrait3d/meta", format="glb",
-        profile="built-in", resolution=32, level=0.0, largest_only=True,
+        profile="built-in", resolution=32, colour="vertex colours", texture_size=512,
     )  # fmt: skip
     saved_before = len(list((comfy.work / "output" / "portrait3d").glob("*")))
     run(comfy, prompt)
@@ -104,7 +104,7 @@ def test_works_with_and_without_a_browsers_metadata(comfy):
         ("orbit", "frames", 10**9),
         ("orbit", "frames", 0),
         ("orbit", "resolution", -5),
-        ("orbit", "samples", "many"),
+        ("orbit", "frames", "many"),
         ("orbit", "pitch", 1e300),
         ("orbit", "path", "spiral"),
         ("orbit", "background", "../../etc"),

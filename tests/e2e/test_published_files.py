@@ -9,6 +9,8 @@ from .graphs import Graph, save
 
 MODEL = "model_512.pkl"
 
+MESH_OPTIONS = {"level": 0.0, "largest_only": False, "unlit": True, "points": 1000, "bottom": -1.0, "gaussians_up": "y down"}
+
 
 def solid_generator():
     """Random weights whose heads are dense enough to be seen."""
@@ -20,13 +22,14 @@ def solid_generator():
 def look(graph, portrait):
     """Pictures and a mesh of a portrait; returns the node of the mesh."""
     orbit = graph.add(
-        "Portrait3DRenderOrbit", portrait=portrait, path="turntable", frames=2, resolution=32, pitch=0.0, samples=8,
-        superresolution=True, background="portrait", fps=12.0,
+        "Portrait3DRenderOrbit", portrait=portrait, path="turntable", frames=2, resolution=32, pitch=0.0,
+        background="portrait", fps=12.0, options=graph.add("Portrait3DRenderOptions", samples=8, superresolution=True)(),
     )  # fmt: skip
     graph.add("PreviewImage", images=orbit(0))
     graph.add(
         "Portrait3DExportMesh", portrait=portrait, filename_prefix="portrait3d/published", format="glb", profile="built-in",
-        resolution=32, level=0.0, largest_only=False,
+        resolution=32, colour="vertex colours", texture_size=512,
+        options=graph.add("Portrait3DMeshOptions", **MESH_OPTIONS)(),
     )  # fmt: skip
 
 

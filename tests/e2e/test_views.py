@@ -2,7 +2,7 @@
 
 from .graphs import Graph, portrait_graph, save
 
-SMALL = {"resolution": 32, "samples": 8, "superresolution": False, "background": "portrait"}
+SMALL = {"resolution": 32, "background": "portrait"}
 CAMERA = {"position": {"x": 8, "y": 6, "z": 9}, "target": {"x": 0, "y": 2.5, "z": 0}, "zoom": 1, "cameraType": "perspective"}
 
 
@@ -33,7 +33,7 @@ def test_views_go_through_core_nodes_and_back_and_a_viewers_camera_looks_at_the_
     seen = [graph.add("PreviewImage", images=again(slot)) for slot in (0, 2, 3, 5)]
     mesh = graph.add(
         "Portrait3DExportMesh", portrait=fitted(), filename_prefix="portrait3d/views", format="glb", profile="built-in",
-        resolution=32, level=0.0, largest_only=True,
+        resolution=32, colour="vertex colours", texture_size=512,
     )  # fmt: skip
     viewer = graph.add("Preview3D", model_file=mesh(), camera_info=again(6))
     outputs = comfy.run(graph.nodes)

@@ -69,7 +69,7 @@ def test_every_workflow_that_was_ever_shipped_runs(comfy, path):
 
 def test_the_own_image_graph_takes_a_checkpoint_and_a_control_net(comfy, tmp_path):
     """As its note says: another model in place of the built-in one, both ControlNet nodes switched on."""
-    path = switched_on(TEMPLATES / "own_image_graph.json", tmp_path)
+    path = switched_on(TEMPLATES / "07 Your own image nodes.json", tmp_path)
     graph = stood_in(api_graph(comfy, path, **SMALL), {**STAND_INS, "Portrait3DLoadBuiltInDiffusion": "StandInCheckpoint"})
     assert "ControlNetApplyAdvanced" in {node["class_type"] for node in graph.values()}
     comfy.run(graph)
@@ -98,8 +98,8 @@ def test_refining_and_fitting_views(comfy):
     graph, models = portrait_graph()
     refined = graph.add("Portrait3DRefineViews", **models, profile="built-in", strength=0.2, edit_steps=1, passes=1, seed=1)
     orbit = graph.add(
-        "Portrait3DRenderOrbit", portrait=refined(), path="refinement", frames=1, resolution=32, pitch=0.0, samples=8,
-        superresolution=False, background="portrait", fps=12.0,
+        "Portrait3DRenderOrbit", portrait=refined(), path="refinement", frames=1, resolution=32, pitch=0.0,
+        background="portrait", fps=12.0,
     )  # fmt: skip
     brighter = graph.add("ImageInvert", image=orbit(0))
     fitted = graph.add(

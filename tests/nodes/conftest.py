@@ -88,4 +88,4 @@ def quick_inversion(pack, monkeypatch):
     module = pack.module("nodes.invert_image")
     slow = module.invert_of("built-in")
     quick = replace(slow, starts=0, evolution=replace(slow.evolution, generations=0))
-    monkeypatch.setattr(module, "invert_of", lambda profile: quick)
+    monkeypatch.setattr(module, "invert_of", lambda profile, *sizes: quick)

@@ -6,10 +6,10 @@ import pytest
 import torch
 from builders import SMALL
 
-from .running import run
+from .running import few_samples, run
 
 HOSTILE = ["../portrait3d/x.safetensors", "/etc/passwd", "nul\0byte.safetensors", "", "not there.safetensors"]
-QUICK = dict(resolution=32, samples=4, superresolution=False, background="white")
+QUICK = dict(resolution=32, background="white")
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_cutoff_truncates_the_first_latents_only(pack, generator, heads):
 def test_interpolation_gives_a_portrait_pictures_and_masks(pack, generator, heads, path):
     between, images, masks = run(
         pack, "InterpolatePortraits", generator=generator, start=heads[0], end=heads[1], amount=0.5, frames=3, loop=False,
-        smooth=True, path=path, **QUICK,
+        smooth=True, path=path, **QUICK, options=few_samples(pack),
     )  # fmt: skip
     assert images.shape == (3, 32, 32, 3) and masks.shape == (3, 32, 32) and len(between) == 1
     for picture in (images, masks):
@@ -54,7 +54,7 @@ def test_interpolation_ends_at_the_portraits_and_repeats(pack, generator, heads)
     def walked(amount):
         return run(
             pack, "InterpolatePortraits", generator=generator, start=heads[0], end=heads[1], amount=amount, frames=2, loop=True,
-            smooth=False, path="front", **QUICK,
+            smooth=False, path="front", **QUICK, options=few_samples(pack),
         )  # fmt: skip
 
     (first, images, _), (last, again, _) = walked(0.0), walked(1.0)

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-WIDGETS = {"filename_prefix": "portrait3d/head", "profile": "built-in", "resolution": -1, "level": 0.0, "largest_only": False}
+WIDGETS = {"filename_prefix": "portrait3d/head", "profile": "built-in", "resolution": -1}
+PORTRAIT = SimpleNamespace(trigrid=SimpleNamespace(levels={128: None}))
 
 
 @pytest.fixture
@@ -25,9 +26,11 @@ def export(pack, folders, monkeypatch):
     monkeypatch.setattr(module, "extract_mesh", extract_mesh)
     monkeypatch.setattr(module, "on_device", lambda portrait: portrait)
 
-    def run(**inputs):
+    def run(options=None, **inputs):
+        if options is not None:
+            inputs["options"] = pack.module("nodes.host.mesh_options").MeshOptions(**options)
         with torch.inference_mode():
-            done = pack.node("Portrait3DExportMesh").execute(portrait=None, **WIDGETS, **inputs)
+            done = pack.node("Portrait3DExportMesh").execute(portrait=PORTRAIT, **WIDGETS, **inputs)
         run.shown = done.ui
         return done.args
 
@@ -42,7 +45,7 @@ def glb_document(path) -> dict:
 
 @pytest.mark.parametrize("format", ["glb", "obj", "ply", "stl", "points.ply", "gaussians.ply"])
 def test_every_format_is_written_with_the_ending_it_needs(export, folders, format):
-    path, wire, file = export(format=format)
+    path, wire, file = export(format=format, options={"largest_only": False})
     ending = format.split(".")[-1]
     assert path == f"portrait3d/head_00001_.{ending}" and (folders / "output" / path).stat().st_size > 0
     assert wire.vertices.shape == (1, 4, 3) and wire.faces.shape == (1, 4, 3)
@@ -64,11 +67,11 @@ def test_the_history_names_every_file(export, folders, wish, endings):
 def test_gaussians_can_be_turned(export, folders):
     heights = [
         sorted(_heights(folders / "output" / export(format="gaussians.ply", **more)[0]))
-        for more in ({}, {"gaussians_up": "y up"})
+        for more in ({}, {"options": {"gaussians_up": "y up"}})
     ]
     assert heights[0] == sorted(-height for height in heights[1]) and heights[0] != heights[1]
     with pytest.raises(Exception, match="gaussians_up"):
-        export(format="gaussians.ply", gaussians_up="sideways")
+        export(format="gaussians.ply", options={"gaussians_up": "sideways"})
 
 
 def _heights(path) -> list[float]:
@@ -78,7 +81,7 @@ def _heights(path) -> list[float]:
 
 @pytest.mark.parametrize(("widget", "wanted"), [({}, None), ({"bottom": -1.0}, None), ({"bottom": 0.0}, 0.0)])
 def test_the_height_of_the_cut(export, widget, wanted):
-    export(format="glb", **widget)
+    export(format="glb", options=widget)
     assert export.asked.settings.bottom_m == wanted
 
 
@@ -99,7 +102,7 @@ def test_impossible_wishes_are_refused_before_the_work(export, folders, wrong):
 
 @pytest.mark.parametrize("unlit", [True, False])
 def test_unlit_reaches_the_file(export, folders, unlit):
-    path, _, _ = export(format="glb", unlit=unlit)
+    path, _, _ = export(format="glb", options={"unlit": unlit})
     assert ("extensionsUsed" in glb_document(folders / "output" / path)) is unlit
 
 
@@ -130,7 +133,7 @@ class RichMesh:
 
 def test_newer_cores_get_colours_or_the_texture(pack, export, monkeypatch):
     monkeypatch.setattr(pack.module("nodes.host.mesh_wire").Types, "MESH", RichMesh, raising=False)
-    _, coloured, _ = export(format="glb", unlit=False)
+    _, coloured, _ = export(format="glb", options={"unlit": False})
     assert coloured.vertex_colors.shape == coloured.normals.shape == (1, 4, 3)
     assert coloured.uvs is None and coloured.texture is None and coloured.unlit is False
     _, textured, _ = export(format="glb", colour="texture")

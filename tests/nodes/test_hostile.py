@@ -97,7 +97,7 @@ def test_choices_that_no_dropdown_has_are_refused(pack, folders, value):
     viewer, export = pack.module("nodes.host.viewer_camera"), pack.module("nodes.export_mesh")
     for check in (
         lambda: widgets.profile_named(value),
-        lambda: orbit.background_named(value),
+        lambda: pack.module("nodes.host.looks").background_named(value),
         lambda: orbit.camera_path(value, 3, 0.0, 6.5),
         lambda: viewer.begun_at(None, None, {}, value),
         lambda: names.portrait_path(value),

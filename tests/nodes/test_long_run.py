@@ -73,7 +73,7 @@ def test_a_run_says_what_it_needs_and_where_it_stopped(pack, folders, said):
         job.on_step(step(pack, 37))
         raise KeyboardInterrupt
     assert said[0] == ("7", "needs about 1.0 GB, 80 steps")
-    assert said[-1] == ("7", "stopped at step 37 of 80; run again to continue")
+    assert said[-1] == ("7", "stopped at step 37 of 80; run again with seed 5 to continue")
     with pytest.raises(ValueError), module.long_run("7", 5, module.run_keeper(False), estimate(pack)) as job:
         job.on_step(step(pack, 3))
         raise ValueError

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from .fake_models import FakeControl, conditioning, fake_model, fake_vae
-from .running import run
+from .running import few_samples, run
 
 TEXTS = {"positive": conditioning(0.5), "negative": conditioning(0.0)}
 
@@ -71,8 +71,8 @@ def test_a_saved_portrait_holds_the_workflow_where_the_browser_looks(pack, folde
 
 def test_orbit_gives_pictures_masks_depth_normals_video_and_cameras(pack, portrait):
     images, masks, depth, normals, video, cameras, _ = run(
-        pack, "RenderOrbit", portrait=portrait, path="turntable", frames=3, resolution=32, pitch=10.0, samples=4,
-        superresolution=False, background="white", fps=12.0,
+        pack, "RenderOrbit", portrait=portrait, path="turntable", frames=3, resolution=32, pitch=10.0,
+        background="white", fps=12.0, options=few_samples(pack),
     )  # fmt: skip
     assert images.shape == depth.shape == normals.shape == (3, 32, 32, 3)
     assert masks.shape == (3, 32, 32) and len(cameras) == 3
@@ -152,7 +152,7 @@ def test_refine_edits_and_fits(pack, portrait, monkeypatch):
     small = widgets.overridden(
         widgets.BUILT_IN_REFINE, resolution=16, crop=8, view_samples=4, fit_samples=4, edit_steps=1, passes=1
     )
-    monkeypatch.setattr(pack.module("nodes.refine_views"), "refine_settings", lambda name: small)
+    monkeypatch.setattr(pack.module("nodes.refine_views"), "refine_settings", lambda name, *sizes: small)
     (refined,) = run(
         pack, "RefineViews", portrait=portrait, model=fake_model(), vae=fake_vae(), **TEXTS, profile="built-in", strength=0.3,
         edit_steps=-1, passes=-1, seed=0,
@@ -167,32 +167,52 @@ def test_a_connected_control_net_is_shown_hints_of_the_portrait(pack, portrait, 
     small = widgets.overridden(
         widgets.BUILT_IN_REFINE, resolution=16, crop=8, view_samples=4, fit_samples=4, edit_steps=1, passes=1
     )
-    monkeypatch.setattr(pack.module("nodes.refine_views"), "refine_settings", lambda name: small)
+    monkeypatch.setattr(pack.module("nodes.refine_views"), "refine_settings", lambda name, *sizes: small)
     monkeypatch.setattr(pack.module("nodes.host.control").ViewControl, "show", lambda self, hints: shown.append(hints))
     monkeypatch.setattr(FakeControl, "get_control", lambda self, x: 0)
     amounts = {"steps": 1, "loss": "sds", "cfg": 2.0, "preview_every": 1} if name == "Distill" else {"strength": 0.3}
     amounts |= {} if name == "Distill" else {"edit_steps": 1, "passes": 1}
+    (control,) = run(pack, "ViewControl", control_net=FakeControl(), hint="mask", strength=0.6, start=0.0, end=1.0)
     (changed,) = run(
         pack, name, portrait=portrait, model=fake_model(), vae=fake_vae(), **TEXTS, profile="built-in", seed=0, **amounts,
-        control_net=FakeControl(), control_hint="mask",
+        control=control,
     )  # fmt: skip
+    assert not control._links, "the wire's own is not written into"
     assert changed.provenance.history[-1].settings["hint"] == "mask"
     assert len(shown) == (1 if name == "Distill" else 21)
     assert all(hints.shape[1:] == (3, 8, 8) and 0 <= float(hints.min()) <= float(hints.max()) <= 1 for hints in shown)
 
 
-def test_control_inputs_may_be_left_out_or_switched_off(pack):
+def test_a_control_net_of_no_strength_is_left_out(pack):
+    asked = {"hint": "edges", "start": 0.1, "end": 0.9}
+    assert run(pack, "ViewControl", control_net=FakeControl(), strength=0.0, **asked) == (None,)
+    (control,) = run(pack, "ViewControl", control_net=FakeControl(), strength=0.5, **asked)
+    assert (control.hint, control.strength, control.start, control.end) == ("edges", 0.5, 0.1, 0.9)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "wanted"), [((128,), "built-in"), ((128, 128), "built-in"), ((512,), "default"), ((128, 512), "default")]
+)
+def test_auto_takes_the_profile_that_suits_the_networks(pack, sizes, wanted):
     widgets = pack.module("nodes.host.widgets")
-    assert widgets.taken_control({"control_hint": "edges"}) is None
-    assert widgets.taken_control({"control_net": FakeControl(), "control_strength": 0.0}) is None
-    others = {"steps": 1, "control_net": FakeControl()}
-    control = widgets.taken_control(others)
-    assert others == {"steps": 1}
-    defaults = {item.id: item.options.get("default") for item in widgets.control_inputs()}
-    assert (control.strength, control.start, control.end) == tuple(
-        defaults[f"control_{name}"] for name in ("strength", "start", "end")
-    )
-    assert widgets.control_inputs()[1].options["options"][0] == control.hint
+    assert widgets.profile_named("auto", *sizes) is widgets.PROFILES[wanted]
+    assert widgets.profile_ui("auto", *sizes) == {"portrait3d_profile": [wanted]}
+    assert widgets.profile_named("paper", *sizes) is widgets.PROFILES["paper"]
+    assert widgets.profile_ui("paper", *sizes) == {"portrait3d_profile": ["paper"]}
+
+
+def test_numbers_tell_the_page_what_every_profile_has(pack, folders):
+    inputs = {item.id: item for item in pack.node("Portrait3DDistill").define_schema().inputs}
+    profiles = pack.module("portrait3d_core.presets").PROFILES
+    assert inputs["steps"].extra_dict["portrait3d_profiles"] == {name: str(p.distill.steps) for name, p in profiles.items()}
+    assert not inputs["seed"].extra_dict
+
+
+def test_the_size_of_pictures_suits_the_portrait(pack, portrait):
+    looks = pack.module("nodes.host.looks")
+    small, large = (SimpleNamespace(trigrid=SimpleNamespace(levels={8: None, finest: None})) for finest in (128, 512))
+    assert [looks.orbit_settings(head, 0, "white").render.resolution for head in (small, large)] == [256, 512]
+    assert looks.orbit_settings(large, 96, "white").render.resolution == 96
 
 
 def test_fit_views_takes_any_square_size(pack, portrait):

@@ -26,7 +26,7 @@ def small(pack, monkeypatch, quick_inversion):
         widgets.BUILT_IN_REFINE, resolution=16, crop=16, view_samples=4, fit_samples=4, edit_steps=1, passes=1
     )
     for node in ("refine_views", "fit_views"):
-        monkeypatch.setattr(pack.module(f"nodes.{node}"), "refine_settings", lambda name: fit)
+        monkeypatch.setattr(pack.module(f"nodes.{node}"), "refine_settings", lambda name, *sizes: fit)
 
 
 def inverted(pack, generator, portrait, **choice):

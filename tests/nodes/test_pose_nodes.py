@@ -5,11 +5,9 @@ import torch
 from bodies import body_state
 from builders import SMALL
 
-from .running import run
+from .running import few_samples, run
 
-QUICK = dict(
-    path="turntable", frames=1, resolution=32, pitch=0.0, samples=4, superresolution=False, background="white", fps=12.0
-)
+QUICK = dict(path="turntable", frames=1, resolution=32, pitch=0.0, background="white", fps=12.0)
 ANGLES = dict(neck_nod=10.0, neck_turn=0.0, neck_tilt=0.0, head_nod=0.0, head_turn=-35.0, head_tilt=0.0)
 STILL = dict.fromkeys(ANGLES, 0.0)
 
@@ -32,8 +30,8 @@ def random_portrait(pack, generator):
     return run(pack, "RandomPortrait", generator=generator, seed=1, truncation=1.0)[0]
 
 
-def picture(pack, portrait, **angles):
-    return run(pack, "RenderOrbit", portrait=portrait, **QUICK, **angles)[0]
+def picture(pack, portrait):
+    return run(pack, "RenderOrbit", portrait=portrait, **QUICK, options=few_samples(pack))[0]
 
 
 def test_posing_shows_in_the_picture_and_can_be_reset(pack, load):
@@ -44,13 +42,6 @@ def test_posing_shows_in_the_picture_and_can_be_reset(pack, load):
     assert not torch.allclose(picture(pack, posed), plain, atol=1e-3)
     assert torch.equal(picture(pack, reset), plain)
     assert portrait.body.pose is None and posed.provenance.history[-1].stage == "pose"
-
-
-def test_angles_of_render_orbit_pose_as_well(pack, load):
-    portrait = random_portrait(pack, load(body_state()))
-    (posed,) = run(pack, "PosePortrait", portrait=portrait, **ANGLES)
-    assert torch.equal(picture(pack, portrait, **ANGLES), picture(pack, posed))
-    assert torch.equal(picture(pack, posed, **STILL), picture(pack, posed))
 
 
 def test_the_body_can_come_from_another_generator(pack, load):

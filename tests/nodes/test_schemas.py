@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 SNAPSHOT = Path(__file__).parent / "api_surface.json"
 LISTED_FILES = {"generator", "portrait_file", "latent_file", "perceptual"}
 """Dropdowns whose choices are files."""
@@ -67,3 +69,32 @@ def test_every_node_has_a_help_page(pack, folders):
     pages = Path(__file__).resolve().parents[2] / "web" / "docs"
     for schema in schemas(pack):
         assert (pages / f"{schema.node_id}.md").is_file()
+
+
+MAIN_NODES = (
+    "Distill",
+    "RefineViews",
+    "FitViews",
+    "RenderOrbit",
+    "RenderViews",
+    "ExportMesh",
+    "TextToPortrait",
+    "RandomPortrait",
+)
+WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
+
+
+@pytest.mark.parametrize("name", MAIN_NODES)
+def test_main_nodes_have_few_widgets(pack, folders, name):
+    widgets = [item.id for item in pack.node(f"Portrait3D{name}").define_schema().inputs if item.io_type in WIDGETS]
+    assert len(widgets) <= 8, widgets
+
+
+@pytest.mark.parametrize(
+    ("word", "name"),
+    [("head", "RandomPortrait"), ("avatar", "TextToPortrait"), ("3d face", "InvertImage"), ("photo to 3d", "InvertImage")]
+    + [("turntable", "RenderOrbit"), ("glb", "ExportMesh")],
+)
+def test_display_names_hold_what_people_search_for(pack, folders, word, name):
+    """The search of ComfyUI 0.3.64 looks at names only."""
+    assert word in pack.node(f"Portrait3D{name}").define_schema().display_name.lower()

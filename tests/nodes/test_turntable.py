@@ -1,12 +1,15 @@
 """The turning preview that nodes hand to web/orbit_widget.js."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 from PIL import Image
 
 TINY = {"yaws": 3, "pitches_deg": (10.0, -10.0), "resolution": 8, "voxels": 8}
+CANVAS = SimpleNamespace(extra_pnginfo={"workflow": {"nodes": []}})
+"""The hidden inputs of a node that somebody looks at."""
 
 
 @pytest.fixture
@@ -37,7 +40,7 @@ def sheet_path(folders, ui):
 
 def test_the_ui_says_where_the_sheet_is_and_how_it_is_laid_out(module, folders, portrait):
     with torch.inference_mode():
-        ui = module.turntable_ui(portrait)
+        ui = module.turntable_ui(portrait, CANVAS)
     (entry,) = ui["portrait3d_turntable"]
     assert (entry["yaws"], entry["pitches"], entry["subfolder"]) == (3, [10.0, -10.0], "portrait3d")
     with Image.open(sheet_path(folders, ui)) as picture:
@@ -45,9 +48,9 @@ def test_the_ui_says_where_the_sheet_is_and_how_it_is_laid_out(module, folders, 
 
 
 def test_the_same_head_is_not_rendered_again(module, folders, portrait, monkeypatch):
-    first = module.turntable_ui(portrait)
+    first = module.turntable_ui(portrait, CANVAS)
     monkeypatch.setattr(module, "turning_sheet", lambda *_: pytest.fail("rendered again"))
-    assert module.turntable_ui(portrait.clone()) == first
+    assert module.turntable_ui(portrait.clone(), CANVAS) == first
 
 
 def test_another_head_another_pose_and_another_layout_get_their_own_sheet(module, folders, portrait, pack, monkeypatch):
@@ -56,15 +59,21 @@ def test_another_head_another_pose_and_another_layout_get_their_own_sheet(module
     posed = replace(portrait, body=body)
     monkeypatch.setattr(module, "turning_sheet", lambda *_: torch.zeros(8, 8, 4))
     monkeypatch.setattr(module, "on_device", lambda portrait: portrait)
-    sheets = {sheet_path(folders, module.turntable_ui(head)) for head in (portrait, other, posed)}
+    sheets = {sheet_path(folders, module.turntable_ui(head, CANVAS)) for head in (portrait, other, posed)}
     monkeypatch.setattr(module, "SETTINGS", module.TurningSheetSettings(**{**TINY, "yaws": 4}))
-    assert len(sheets | {sheet_path(folders, module.turntable_ui(portrait))}) == 4
+    assert len(sheets | {sheet_path(folders, module.turntable_ui(portrait, CANVAS))}) == 4
+
+
+@pytest.mark.parametrize("without", [None, {}, {"other": 1}])
+def test_nothing_is_drawn_for_a_prompt_without_a_canvas(module, folders, portrait, monkeypatch, without):
+    monkeypatch.setattr(module, "turning_sheet", lambda *_: pytest.fail("drawn"))
+    assert module.turntable_ui(portrait, SimpleNamespace(extra_pnginfo=without)) == {"portrait3d_turntable": []}
 
 
 def test_a_deleted_sheet_is_rendered_again(module, folders, portrait):
-    path = sheet_path(folders, module.turntable_ui(portrait))
+    path = sheet_path(folders, module.turntable_ui(portrait, CANVAS))
     path.unlink()
-    module.turntable_ui(portrait)
+    module.turntable_ui(portrait, CANVAS)
     assert path.is_file()
 
 
@@ -74,24 +83,25 @@ def test_stop_leaves_no_file(module, folders, portrait, monkeypatch):
     monkeypatch.setattr(comfy.utils, "updates", [])
     monkeypatch.setattr(comfy.utils, "stop_after", 9)
     with pytest.raises(comfy.utils.InterruptProcessingException):
-        module.turntable_ui(portrait)
+        module.turntable_ui(portrait, CANVAS)
     assert not [path for path in (folders / "temp").rglob("*") if path.is_file()]
 
 
 def test_a_temp_folder_that_cannot_be_written_costs_only_the_preview(module, folders, portrait, caplog):
     (folders / "temp").write_text("in the way", encoding="utf-8")
-    assert module.turntable_ui(portrait) == {"portrait3d_turntable": []}
+    assert module.turntable_ui(portrait, CANVAS) == {"portrait3d_turntable": []}
     assert "no turning preview" in caplog.text
 
 
-def test_render_orbit_and_load_portrait_show_it(pack, module, folders, portrait):
+def test_render_orbit_and_load_portrait_show_it(pack, module, folders, portrait, monkeypatch):
+    for name in ("LoadPortrait", "RenderOrbit"):
+        monkeypatch.setattr(pack.node(f"Portrait3D{name}"), "hidden", CANVAS)
     save = pack.module("portrait3d_core.checkpoints.portrait_file").save_portrait
     save(portrait, folders / "output" / "portrait3d" / "me.safetensors")
     with torch.inference_mode():
         loaded = pack.node("Portrait3DLoadPortrait").execute(portrait_file="me.safetensors [output]")
         seen = pack.node("Portrait3DRenderOrbit").execute(
-            portrait=loaded[0], path="turntable", frames=2, resolution=32, pitch=0.0, samples=4, superresolution=False,
-            background="white", fps=12.0,
+            portrait=loaded[0], path="turntable", frames=2, resolution=32, pitch=0.0, background="white", fps=12.0,
         )  # fmt: skip
     assert loaded.ui == seen.ui and sheet_path(folders, loaded.ui).is_file()
     for name in ("LoadPortrait", "RenderOrbit"):

@@ -6,7 +6,7 @@ import torch
 from .running import run
 from .test_nodes import unchanged
 
-SMALL_VIEWS = {"resolution": 32, "samples": 4, "superresolution": False, "background": "portrait"}
+SMALL_VIEWS = {"resolution": 32, "background": "portrait"}
 LAYOUT = {"count": 2, "rows": 2, "pitch": 10.0, "first_yaw": 0.0, "field_of_view": 8.82}
 ORBIT = {"path": "turntable", "frames": 4, "pitch": 0.0, "fps": 12.0}
 CAMERA = {

@@ -34,10 +34,18 @@ def widgets(schema):
 
 
 def test_there_are_workflows():
-    assert {path.stem for path in WORKFLOWS} == {
-        "text_to_portrait_built_in", "text_to_portrait_sd15", "photo_to_portrait", "controlnet_distill", "own_image_graph",
-        "several_seeds", "pose_and_orbit_video", "mesh_for_blender", "four_heads_from_a_sentence",
-    }  # fmt: skip
+    assert [path.stem for path in WORKFLOWS] == [
+        "01 Turn a head",
+        "02 A sentence becomes a head",
+        "03 Four heads from a sentence",
+        "04 A photo becomes a head",
+        "05 Pose a head",
+        "06 Six heads at once",
+        "07 Your own image nodes",
+        "08 A mesh for Blender",
+        "09 Text to portrait with SD 1.5",
+        "10 ControlNet keeps the shape",
+    ]
 
 
 def test_every_workflow_has_a_small_thumbnail_and_a_line_in_the_readme():
@@ -85,7 +93,8 @@ def test_both_ends_of_every_link_know_it(workflow):
 
 def test_the_canvas_explains_itself(workflow):
     notes = [node["widgets_values"][0] for node in workflow["nodes"] if node["type"] in NOTES]
-    assert any(note.startswith("## ") for note in notes) and workflow["groups"]
+    assert len(notes) >= 3 and all(note.startswith("## ") for note in notes) and workflow["groups"]
+    assert {"说明", "はじめに"} <= {node.get("title") for node in workflow["nodes"]}
 
 
 def test_no_two_nodes_overlap(workflow):

@@ -40,8 +40,8 @@ Models = dict[str, list]
 def looking(graph: Graph, models: Models, number: int) -> None:
     """An orbit."""
     graph.add(
-        "Portrait3DRenderOrbit", portrait=models["portrait"], path="turntable", frames=2 + number % 3, pitch=5.0, samples=8,
-        resolution=SIZES[number % 4], superresolution=False, background="portrait", fps=12.0,
+        "Portrait3DRenderOrbit", portrait=models["portrait"], path="turntable", frames=2 + number % 3, pitch=5.0,
+        resolution=SIZES[number % 4], background="portrait", fps=12.0,
     )  # fmt: skip
 
 
@@ -49,7 +49,7 @@ def meshing(graph: Graph, models: Models, number: int) -> None:
     """A mesh."""
     graph.add(
         "Portrait3DExportMesh", portrait=models["portrait"], filename_prefix="portrait3d/soak", profile="built-in", level=0.0,
-        format=("glb", "ply", "obj")[number % 3], resolution=SIZES[number % 4], largest_only=True,
+        format=("glb", "ply", "obj")[number % 3], resolution=SIZES[number % 4], colour="vertex colours", texture_size=512,
     )  # fmt: skip
 
 

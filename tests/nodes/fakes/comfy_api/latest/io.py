@@ -11,6 +11,7 @@ class _Input:
 
     def __init__(self, id, display_name=None, optional=False, tooltip=None, lazy=None, extra_dict=None):
         self.id, self.optional, self.tooltip, self.options = id, optional, tooltip, {}
+        self.extra_dict = extra_dict or {}
 
 
 class _Output:
