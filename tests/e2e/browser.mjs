@@ -12,40 +12,12 @@
 //   look                    [x, y, scale]: the point of the graph in the middle of page.png (default: the whole graph)
 // Every host except the server is blocked, so that the result does not depend on the internet.
 import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import path from "node:path";
+import { openPage, startBrowser } from "./page.mjs";
 
 const plan = { widgets: {}, turn: [], showing: [], timeout_s: 300, size: [1600, 1000], ...JSON.parse(process.argv[2]) };
-const require = createRequire(path.join(process.env.PLAYWRIGHT_DIR ?? process.cwd(), "resolve.js"));
-const { chromium } = require("playwright-core");
 const timeout = plan.timeout_s * 1000;
-// The newest frontend asks older servers for routes they do not have; a fresh profile has no user.css.
-const HARMLESS = /ERR_BLOCKED_BY_CLIENT|ERR_FAILED|status of 404 .*(userdata|user\.css|\/jobs|global_subgraphs)|Failed to fetch jobs|\/api\/jobs/;
 const report = { nodes: 0, missing: [], run: null, problems: [], blocked: [], turned: {}, shown: {} };
-
-async function openPage(browser) {
-  const [width, height] = plan.size;
-  const context = await browser.newContext({ viewport: { width, height }, hasTouch: true });
-  const page = await context.newPage();
-  page.setDefaultTimeout(timeout); // a busy machine draws slowly
-  const host = new URL(plan.url).host;
-  await page.route("**/*", (route) => {
-    const url = new URL(route.request().url());
-    if (url.host === host || ["data:", "blob:"].includes(url.protocol)) return route.continue();
-    report.blocked.push(url.host);
-    return route.abort("blockedbyclient");
-  });
-  const note = (text) => HARMLESS.test(text) || report.problems.push(text.slice(0, 600));
-  page.on("console", (message) => message.type() === "error" && note(`${message.text()} @ ${message.location().url}`));
-  page.on("pageerror", (error) => note(String(error.stack ?? error)));
-  page.on("response", (response) => response.status() >= 500 && note(`http ${response.status()} ${response.url()}`));
-  await page.goto(plan.url, { waitUntil: "domcontentloaded", timeout });
-  await page.waitForFunction(() => window.app?.graph && window.app?.extensionManager, null, { timeout });
-  await page.waitForFunction(() => !document.querySelector(".splash, #splash-loader, .p-blockui-mask"), null, { timeout });
-  await page.waitForTimeout(2000);
-  await page.keyboard.press("Escape"); // the template browser of a first visit
-  return page;
-}
 
 async function loadWorkflow(page) {
   const workflow = JSON.parse(readFileSync(plan.workflow, "utf8"));
@@ -188,12 +160,10 @@ async function turn(page, type) {
   return { ...steps, box, window: await page.evaluate(() => [innerWidth, innerHeight]) };
 }
 
-const browser = await chromium.launch({
-  executablePath: process.env.CHROME ?? "/usr/bin/chromium",
-  args: ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--disable-dev-shm-usage"],
-});
+const browser = await startBrowser();
 try {
-  const page = await openPage(browser);
+  const page = await openPage(browser, plan, report);
+  await page.keyboard.press("Escape"); // the template browser of a first visit
   await loadWorkflow(page);
   await lookAt(page, ...(plan.look ?? (await wholeGraph(page)))); // 3D views keep the size they start with
   await run(page);
